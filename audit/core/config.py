@@ -1,0 +1,295 @@
+"""The configuration of a run: one strict pydantic tree, and what each cell makes of it."""
+
+import math
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+INFINITY = math.inf
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _epsilon(value: Any) -> float:
+    if value is None or (isinstance(value, str) and value.strip().lower() in {"inf", ".inf"}):
+        return INFINITY
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError("expected a number above 0, or .inf, inf or null for no DP")
+    if math.isnan(value) or value <= 0:
+        raise ValueError("expected a number above 0, or .inf, inf or null for no DP")
+    return float(value)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("expected a finite number")
+    return value
+
+
+Epsilon = Annotated[float, BeforeValidator(_epsilon)]
+Positive = Annotated[float, BeforeValidator(_finite), Field(gt=0)]
+Fraction = Annotated[float, BeforeValidator(_finite), Field(ge=0, lt=1)]
+
+
+class DataConfig(_Section):
+    """Which records, and how they are split.
+
+    Attributes:
+        name: ``digits``, ``breast_cancer``, ``mnist``, ``medmnist``, ``npz`` or ``csv``.
+        path: File, relative to the data root, for ``medmnist``, ``npz`` and ``csv``.
+        label, patient, site: Column or array names.
+        classes: Number of classes; None: as many as the labels show, which makes it public.
+        public: Whether single records may be shown; None: what the source says.
+        ranges: Public range of each CSV feature.
+        value_range: Public range of all values of an npz file.
+        holdout_fraction: Set aside for testing and as non-members, where the source sets
+            nothing aside.
+        auxiliary_fraction: Part of the held-out records that the adversary knows beforehand.
+    """
+
+    name: str
+    path: str | None = None
+    label: str = "label"
+    patient: str | None = None
+    site: str | None = None
+    classes: int | None = Field(default=None, ge=2)
+    public: bool | None = None
+    ranges: dict[str, tuple[float, float]] | None = None
+    value_range: tuple[float, float] | None = None
+    holdout_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    auxiliary_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+
+
+class PartitionConfig(_Section):
+    """How records are spread over hospitals; a patient's records never part."""
+
+    method: Literal["iid", "dirichlet", "pathological", "site"] = "iid"
+    clients: int = Field(default=3, ge=1)
+    alpha: Positive = 0.5
+    shards_per_client: int = Field(default=2, ge=1)
+
+
+class ModelConfig(_Section):
+    """A model's name in ``training.models`` and its options."""
+
+    name: str
+    options: dict[str, Any] = {}
+
+
+class ScheduleConfig(_Section):
+    """The training schedule.
+
+    Attributes:
+        rounds: Communication rounds.
+        local_steps: Optimiser steps of each hospital in a round.
+        batch_size: Expected size of a Poisson batch, records: sampling rate times nominal size.
+        learning_rate: Of local SGD, on the mean gradient, in the first round.
+        final_learning_rate: In the last round, reached linearly; None: constant.
+        momentum: Of local SGD, reset at each round.
+        server_learning_rate: Multiplies the mean update.
+    """
+
+    rounds: int = Field(default=10, ge=1)
+    local_steps: int = Field(default=20, ge=1)
+    batch_size: int = Field(default=256, ge=1)
+    learning_rate: Positive = 0.5
+    final_learning_rate: Positive | None = None
+    momentum: Fraction = 0.0
+    server_learning_rate: Positive = 1.0
+
+    def rate(self, round_number: int) -> float:
+        """Return the local learning rate of a round, counted from 1."""
+        if self.final_learning_rate is None or self.rounds == 1:
+            return self.learning_rate
+        part = (round_number - 1) / (self.rounds - 1)
+        return self.learning_rate + part * (self.final_learning_rate - self.learning_rate)
+
+
+class PrivacyConfig(_Section):
+    """The claim that is swept.
+
+    Attributes:
+        epsilons: Targets; .inf, inf or null: no DP.
+        delta: Of the claim.
+        max_grad_norm: Clipping norm of a record's gradient.
+        epsilon_scope: Whether a target counts for all rounds together, or for each one.
+        nominal_records: Public size of a hospital: sampling rate and normaliser use it, since
+            the exact number is itself data.
+        noise_key: 64 hexadecimal digits fix the noise: reproducible, and void as a guarantee.
+        unit: What one unit of privacy is.
+    """
+
+    epsilons: tuple[Epsilon, ...] = Field(min_length=1)
+    delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
+    max_grad_norm: Positive = 1.0
+    epsilon_scope: Literal["total", "per_round"] = "total"
+    nominal_records: int = Field(ge=1)
+    noise_key: str | None = None
+    unit: Literal["record"] = "record"
+
+    @model_validator(mode="after")
+    def _check(self) -> "PrivacyConfig":
+        names = [cell_id(e) for e in self.epsilons]
+        if len(set(names)) != len(names):
+            raise ValueError(f"epsilons {list(self.epsilons)}: two share the cell name")
+        key = self.noise_key
+        if key is not None and key != FIXED_KEY and not re.fullmatch(r"[0-9a-fA-F]{64}", key):
+            raise ValueError("noise_key: expected 64 hexadecimal digits")
+        return self
+
+
+FIXED_KEY = "kept-in-secrets"
+"""Stands for a fixed noise key wherever the key itself must not be written."""
+
+
+class AggregationConfig(_Section):
+    """The secure-aggregation protocol.
+
+    Attributes:
+        protocol: ``masked`` or ``plain``.
+        colluders: Number k of hospitals that may side with the server; the threshold t is the
+            smallest with 2t > n + k.
+        clip_range: Public range of a quantised coordinate, model units; far outside DP noise.
+        bits: Levels of the quantiser, as a power of two.
+        rounding: ``nearest`` or ``stochastic``.
+    """
+
+    protocol: Literal["masked", "plain"] = "masked"
+    colluders: int = Field(default=0, ge=0)
+    clip_range: Positive = 64.0
+    bits: int = Field(default=32, ge=8, le=32)
+    rounding: Literal["nearest", "stochastic"] = "nearest"
+
+
+class ProbesConfig(_Section):
+    """Single DP steps on small batches, recorded and thrown away: the worst case for inversion.
+
+    Attributes:
+        rounds: Before which rounds they are made.
+        batch_sizes: Records of each client in one probe.
+        repeats: Probes of each size and round; every record is in one probe at most.
+    """
+
+    rounds: tuple[Annotated[int, Field(ge=1)], ...] = (1,)
+    batch_sizes: tuple[Annotated[int, Field(ge=1)], ...] = (1, 4, 8)
+    repeats: int = Field(default=1, ge=0)
+
+
+class CandidatesConfig(_Section):
+    """How many records of each kind the membership game asks about, at most."""
+
+    members: int = Field(default=10_000, ge=1)
+    nonmembers: int = Field(default=10_000, ge=1)
+
+
+class CellOverride(_Section):
+    """What one epsilon does differently: a model, and any keys of the schedule."""
+
+    model: ModelConfig | None = None
+    schedule: dict[str, Any] = {}
+
+
+class Config(_Section):
+    """A whole run: a sweep of epsilons over one federation."""
+
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    seed: int = Field(default=1, ge=0)
+    data: DataConfig
+    partition: PartitionConfig = PartitionConfig()
+    model: ModelConfig
+    schedule: ScheduleConfig = ScheduleConfig()
+    privacy: PrivacyConfig
+    aggregation: AggregationConfig = AggregationConfig()
+    probes: ProbesConfig = ProbesConfig()
+    candidates: CandidatesConfig = CandidatesConfig()
+    per_epsilon: dict[str, CellOverride] = {}
+
+    @model_validator(mode="after")
+    def _check(self) -> "Config":
+        cells = [cell_id(e) for e in self.privacy.epsilons]
+        for key in self.per_epsilon:
+            _epsilon_key(key)
+        for epsilon, cell in zip(self.privacy.epsilons, cells, strict=True):
+            schedule = self.cell(epsilon).schedule
+            if schedule.batch_size > self.privacy.nominal_records:
+                raise ValueError(
+                    f"schedule.batch_size {schedule.batch_size} of {cell} is above "
+                    f"privacy.nominal_records {self.privacy.nominal_records}: "
+                    "expected a sampling rate of at most 1"
+                )
+        late = [r for r in self.probes.rounds if r > self.schedule.rounds]
+        if late:
+            raise ValueError(
+                f"probes.rounds {late}: expected rounds up to {self.schedule.rounds}"
+            )
+        return self
+
+    def cell(self, epsilon: float) -> "CellConfig":
+        """Return the model and schedule of one epsilon, its own settings laid over the common."""
+        override = next(
+            (o for key, o in self.per_epsilon.items() if _epsilon_key(key) == epsilon),
+            CellOverride(),
+        )
+        schedule = ScheduleConfig.model_validate(
+            {**self.schedule.model_dump(), **override.schedule}
+        )
+        return CellConfig(
+            id=cell_id(epsilon),
+            epsilon=epsilon,
+            model=override.model or self.model,
+            schedule=schedule,
+        )
+
+    @property
+    def cells(self) -> tuple["CellConfig", ...]:
+        """All cells of the sweep, in the order of the configuration."""
+        return tuple(self.cell(epsilon) for epsilon in self.privacy.epsilons)
+
+    @property
+    def clients(self) -> tuple[str, ...]:
+        """Names of the hospitals."""
+        return tuple(f"hospital-{i + 1}" for i in range(self.partition.clients))
+
+    @property
+    def reproduction(self) -> bool:
+        """Whether a fixed noise key makes this run reproducible and its guarantee void."""
+        return self.privacy.noise_key is not None
+
+
+class CellConfig(_Section):
+    """One epsilon of the sweep, with everything resolved."""
+
+    id: str
+    epsilon: float
+    model: ModelConfig
+    schedule: ScheduleConfig
+
+    @property
+    def private(self) -> bool:
+        """Whether this cell trains with DP."""
+        return math.isfinite(self.epsilon)
+
+
+def cell_id(epsilon: float) -> str:
+    """Name the cell of an epsilon.
+
+    Example:
+        >>> cell_id(0.1), cell_id(float("inf"))
+        ('eps-0.1', 'eps-inf')
+    """
+    return f"eps-{epsilon:g}"
+
+
+def _epsilon_key(key: str) -> float:
+    text = key.strip().lower()
+    if text in {"inf", ".inf", "null"}:
+        return INFINITY
+    try:
+        return _epsilon(float(text))
+    except ValueError:
+        raise ValueError(
+            f"per_epsilon key {key!r}: expected an epsilon such as '0.5' or 'inf'"
+        ) from None

@@ -1,0 +1,55 @@
+"""What an attack returns: a guess, and nothing about the truth."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class MembershipGuess:
+    """A score for each candidate of the view.
+
+    Args:
+        candidates: Pseudonyms, shape (candidates,).
+        scores: Shape (candidates,); higher means more likely a member.
+    """
+
+    candidates: tuple[str, ...]
+    scores: NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reconstruction:
+    """The records that an attack rebuilt from one observation.
+
+    Args:
+        observation: Name of the probe, and of the client where the view tells them apart.
+        clients: The hospitals whose records the observation mixes.
+        records: Shape (records, *record shape), in the model's input space.
+        labels: Shape (records,).
+        objective: The attack's own final matching loss; lower is a closer match.
+    """
+
+    observation: str
+    clients: tuple[str, ...]
+    records: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    objective: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReconstructionGuess:
+    """All reconstructions of one attack on one cell.
+
+    Args:
+        reconstructions: One for each observation that the attack worked on.
+        skipped: Observation to the reason why the attack did not work on it.
+    """
+
+    reconstructions: tuple[Reconstruction, ...]
+    skipped: Mapping[str, str] = field(default_factory=dict)
+
+
+Guess = MembershipGuess | ReconstructionGuess

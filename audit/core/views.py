@@ -1,0 +1,244 @@
+"""One frozen view for each adversary: exactly what it sees, and what it knows besides.
+
+A view names protocols where a model is needed, so that nothing here depends on torch. Views are
+built by ``audit.disclosure`` and by nothing else.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.core.parcel import Parcel
+
+Weights = Mapping[str, NDArray[np.float32]]
+"""Parameter name to array: a model, or an update of one."""
+
+
+class Architecture(Protocol):
+    """The public architecture of the model: known to every adversary."""
+
+    name: str
+    classes: int
+    input_shape: tuple[int, ...]
+
+    def module(self, weights: Weights) -> Any:
+        """Return a fresh ``torch.nn.Module`` that holds these weights, in evaluation mode."""
+
+    def logits(self, weights: Weights, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return logits of shape (records, classes) for inputs (records, *input_shape)."""
+
+    def unflatten(self, flat: NDArray[np.floating[Any]]) -> Weights:
+        """Name the parts of a flat parameter vector, in the order that is used on the wire."""
+
+
+class Oracle(Protocol):
+    """Query access to the released model. Counts what is asked."""
+
+    queries: int
+
+    def probabilities(self, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return class probabilities, shape (records, classes)."""
+
+    def labels(self, inputs: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Return only the most probable class, shape (records,)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Records:
+    """Records with labels, under pseudonyms.
+
+    Args:
+        ids: Shape (records,).
+        inputs: Shape (records, *input shape), as the model takes them.
+        labels: Shape (records,).
+    """
+
+    ids: tuple[str, ...]
+    inputs: NDArray[np.float32]
+    labels: NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """The public training recipe of one cell: part of every adversary's knowledge.
+
+    Args:
+        rounds: Communication rounds.
+        local_steps: DP-SGD steps of a hospital in a round.
+        expected_batch_size: Normaliser of every step, records.
+        sample_rate: Poisson sampling rate of a record in a step.
+        learning_rate: Of the local optimiser, at the first round.
+        momentum: Of the local optimiser.
+        noise_multiplier: Noise over clipping norm; None without DP.
+        max_grad_norm: Clipping norm; None without DP.
+    """
+
+    rounds: int
+    local_steps: int
+    expected_batch_size: float
+    sample_rate: float
+    learning_rate: float
+    momentum: float
+    noise_multiplier: float | None
+    max_grad_norm: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Background:
+    """Auxiliary knowledge that every adversary has, printed in the report.
+
+    Args:
+        architecture: The model's architecture.
+        recipe: How it was trained.
+        candidates: Records whose membership is asked; members and others, shuffled.
+        population: A reference sample that no hospital trained on.
+        record_range: Lowest and highest value of an input.
+    """
+
+    architecture: Architecture
+    recipe: Recipe
+    candidates: Records
+    population: Records
+    record_range: tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """A gradient-bearing message of known origin: one client's update, or the mean of several.
+
+    Args:
+        name: Unique in the view.
+        round: The round before which, or in which, it was made.
+        clients: Whose records it mixes: one client, or all that were summed.
+        records: Records of each client in it; None for a Poisson-sampled round.
+        weights: The global model that the clients started from.
+        update: New weights minus old, averaged over ``clients``.
+        learning_rate: With which a single step turned the gradient into the update.
+    """
+
+    name: str
+    round: int
+    clients: tuple[str, ...]
+    records: int | None
+    weights: Weights
+    update: Weights
+    learning_rate: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class WireMessage:
+    """One message as the server sent or received it.
+
+    Args:
+        session: ``round-003``, or a probe's name.
+        stage: Stage of the protocol: ``keys``, ``shares``, ``train``, ``unmask``.
+        client: The hospital at the other end.
+        sent: True if the server sent it.
+        parcel: Its content.
+    """
+
+    session: str
+    stage: str
+    client: str
+    sent: bool
+    parcel: Parcel
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueryView:
+    """``query``: a counted oracle of the released model."""
+
+    background: Background
+    oracle: Oracle
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipientView:
+    """``recipient``: the released weights."""
+
+    background: Background
+    weights: Weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParticipantView:
+    """``participant``: one curious hospital.
+
+    Args:
+        client: Which hospital it is.
+        models: The global model at the start of each round, and the last one after it.
+        updates: Its own update of each round, by round.
+        own: Its own records.
+    """
+
+    background: Background
+    client: str
+    models: tuple[Weights, ...]
+    updates: Mapping[int, Weights]
+    own: Records
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerView:
+    """``server``: no secure aggregation between it and the updates.
+
+    Args:
+        models: The global model that it broadcast in each round, and the last one after it.
+        rounds: Every client's update of every round.
+        probes: Every client's update of every probe.
+    """
+
+    background: Background
+    models: tuple[Weights, ...]
+    rounds: tuple[Observation, ...]
+    probes: tuple[Observation, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecaggServerView:
+    """``secagg-server``: the sums, and all that the protocol showed it.
+
+    Args:
+        models: The global model that it broadcast in each round, and the last one after it.
+        rounds: The mean update of each round.
+        probes: The mean update of each probe.
+        wire: Every message of the protocol: keys, encrypted shares, masked vectors, revealed
+            shares.
+    """
+
+    background: Background
+    models: tuple[Weights, ...]
+    rounds: tuple[Observation, ...]
+    probes: tuple[Observation, ...]
+    wire: tuple[WireMessage, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColludingServerView:
+    """``colluding-server``: as secagg-server, with what k hospitals know.
+
+    Args:
+        server: The secagg-server's view.
+        colluders: The hospitals that help it.
+        updates: Their own updates, one observation a round or probe.
+        keys: Session to colluder to that hospital's private protocol state.
+    """
+
+    background: Background
+    server: SecaggServerView
+    colluders: tuple[str, ...]
+    updates: tuple[Observation, ...]
+    keys: Mapping[str, Mapping[str, Parcel]]
+
+
+View = (
+    QueryView
+    | RecipientView
+    | ParticipantView
+    | ServerView
+    | SecaggServerView
+    | ColludingServerView
+)

@@ -1,0 +1,1 @@
+"""Wiring: training, disclosure, attacks and scoring put together, and nothing computed here."""

@@ -1,0 +1,213 @@
+"""From a configuration to data, split, hospitals, candidates and probe victims; all public-seeded."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.core.config import Config
+from audit.core.errors import ConfigError
+from audit.core.parcel import Parcel
+from audit.core.randomness import named_generator
+from training.data.dataset import Dataset
+from training.data.loaders import load_dataset
+from training.data.partition import partition
+from training.data.spec import DataSpec
+from training.data.split import Split, split
+from training.plan import probe_sessions
+
+POPULATION = 1_000
+"""Most reference records that the adversary is given."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Game:
+    """The membership game: what every adversary is shown, and the truth beside it.
+
+    Args:
+        shown: Candidates (shuffled, under pseudonyms) and population, raw, with public scaling.
+        member: Pseudonym to whether a hospital trained on it.
+        hospital: Pseudonym to that hospital; None for a non-member.
+    """
+
+    shown: Parcel
+    member: Mapping[str, bool]
+    hospital: Mapping[str, str | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """Everything about data that a run needs before training.
+
+    Args:
+        spec: How to load the dataset again.
+        dataset: The dataset.
+        split: Members pool, held-out records, auxiliary records.
+        parts: Hospital to its records.
+        probes: Hospital to probe session to the records used.
+        game: Candidates and truth.
+    """
+
+    spec: DataSpec
+    dataset: Dataset
+    split: Split
+    parts: Mapping[str, NDArray[np.int64]]
+    probes: Mapping[str, Mapping[str, list[int]]]
+    game: Game
+
+
+def data_root() -> Path:
+    """Return the data root: ``$AUDIT_DATA``, else ``./data``."""
+    return Path(os.environ.get("AUDIT_DATA") or "data")
+
+
+def ledger_root() -> Path:
+    """Return where hospitals keep their ledgers: ``$AUDIT_LEDGER``, else ``./ledger``."""
+    return Path(os.environ.get("AUDIT_LEDGER") or "ledger")
+
+
+def prepare(config: Config, *, download: bool = False) -> Prepared:
+    """Load, split and spread the data of a configuration.
+
+    Args:
+        config: The whole configuration.
+        download: Whether missing MNIST files may be fetched.
+
+    Raises:
+        DataError: A file is missing or damaged.
+        ConfigError: The data cannot serve so many hospitals or probes.
+    """
+    spec = DataSpec(
+        name=config.data.name,
+        path=config.data.path,
+        label=config.data.label,
+        patient=config.data.patient,
+        site=config.data.site,
+        classes=config.data.classes,
+        public=config.data.public,
+        ranges=config.data.ranges,
+        value_range=config.data.value_range,
+    )
+    dataset = load_dataset(spec, data_root(), download)
+    divided = split(
+        dataset,
+        holdout_fraction=config.data.holdout_fraction,
+        auxiliary_fraction=config.data.auxiliary_fraction,
+        rng=named_generator(config.seed, "split"),
+    )
+    parts = _parts(config, dataset, divided)
+    return Prepared(
+        spec=spec,
+        dataset=dataset,
+        split=divided,
+        parts=parts,
+        probes=_victims(config, parts),
+        game=_game(config, dataset, divided, parts),
+    )
+
+
+def victims_parcel(prepared: Prepared) -> Parcel:
+    """Return the records that the probes use, as scoring will need them."""
+    arrays: dict[str, NDArray[np.generic]] = {}
+    for client, sessions in prepared.probes.items():
+        for session, indices in sessions.items():
+            arrays[f"{session}|{client}|inputs"] = prepared.dataset.inputs(indices)
+            arrays[f"{session}|{client}|labels"] = prepared.dataset.y[indices]
+    low, high = prepared.dataset.scale.output_range
+    return Parcel(arrays=arrays, fields={"range": [low, high]})
+
+
+def split_record(prepared: Prepared) -> dict[str, object]:
+    """Return the split and partition as indices, for the vault."""
+    return {
+        "dataset": prepared.dataset.name,
+        "sha256": prepared.dataset.sha256,
+        "holdout": prepared.split.holdout.tolist(),
+        "nonmembers": prepared.split.nonmembers.tolist(),
+        "auxiliary": prepared.split.auxiliary.tolist(),
+        "hospitals": {client: part.tolist() for client, part in prepared.parts.items()},
+    }
+
+
+def _parts(config: Config, dataset: Dataset, divided: Split) -> dict[str, NDArray[np.int64]]:
+    pool = divided.members_pool
+    spread = partition(
+        dataset.y[pool],
+        None if dataset.patients is None else dataset.patients[pool],
+        clients=config.partition.clients,
+        method=config.partition.method,
+        alpha=config.partition.alpha,
+        shards_per_client=config.partition.shards_per_client,
+        sites=None if dataset.sites is None else dataset.sites[pool],
+        rng=named_generator(config.seed, "partition"),
+    )
+    return {client: pool[part] for client, part in zip(config.clients, spread, strict=True)}
+
+
+def _victims(
+    config: Config, parts: Mapping[str, NDArray[np.int64]]
+) -> dict[str, dict[str, list[int]]]:
+    """Choose each probe's records; no record is in two probes, so one probe is what it costs."""
+    sessions = probe_sessions(config.probes)
+    needed = sum(size for _, _, size in sessions)
+    victims: dict[str, dict[str, list[int]]] = {}
+    for client, part in parts.items():
+        if needed > len(part):
+            raise ConfigError(
+                f"probes: {needed} records a hospital asked for, but {client} has {len(part)}: "
+                "expected fewer rounds, sizes or repeats"
+            )
+        chosen = named_generator(config.seed, "probes", client).permutation(part)
+        start, mine = 0, {}
+        for session, _, size in sessions:
+            mine[session] = [int(i) for i in chosen[start : start + size]]
+            start += size
+        victims[client] = mine
+    return victims
+
+
+def _game(
+    config: Config,
+    dataset: Dataset,
+    divided: Split,
+    parts: Mapping[str, NDArray[np.int64]],
+) -> Game:
+    rng = named_generator(config.seed, "candidates")
+    owner = {int(i): client for client, part in parts.items() for i in part}
+    members = _sample(rng, np.array(sorted(owner), dtype=np.int64), config.candidates.members)
+    others = _sample(rng, divided.nonmembers, config.candidates.nonmembers)
+    chosen = rng.permutation(np.concatenate([members, others]))
+    ids = [f"candidate-{i:06d}" for i in range(len(chosen))]
+    population = _sample(rng, divided.auxiliary, POPULATION)
+    scale = dataset.scale
+    shown = Parcel(
+        arrays={
+            "candidates": dataset.x[chosen],
+            "candidate_labels": dataset.y[chosen],
+            "population": dataset.x[population],
+            "population_labels": dataset.y[population],
+            **{
+                f"scale.{name}": np.atleast_1d(np.array(getattr(scale, name), dtype=np.float64))
+                for name in ("offset", "divisor", "low", "high")
+            },
+        },
+        fields={"ids": ids, "classes": dataset.classes, "per_feature": int(_per_feature(dataset))},
+    )
+    return Game(
+        shown=shown,
+        member={name: int(i) in owner for name, i in zip(ids, chosen, strict=True)},
+        hospital={name: owner.get(int(i)) for name, i in zip(ids, chosen, strict=True)},
+    )
+
+
+def _per_feature(dataset: Dataset) -> bool:
+    return isinstance(dataset.scale.low, tuple)
+
+
+def _sample(
+    rng: np.random.Generator, indices: NDArray[np.int64], most: int
+) -> NDArray[np.int64]:
+    return rng.permutation(indices)[:most]

@@ -1,0 +1,92 @@
+"""The privacy of one cell: noise solved, claim stated and recomputed, probes priced apart."""
+
+from dataclasses import dataclass
+
+from audit.core.adversaries import PASSIVE
+from audit.core.config import CellConfig, Config
+from training.accounting import (
+    Claim,
+    Mechanism,
+    check_claim,
+    pld_epsilon,
+    prv_epsilon,
+    solve_noise_multiplier,
+)
+
+ASSUMPTIONS = (
+    "add/remove adjacency",
+    "patients of different hospitals are disjoint",
+    "Poisson sampling and Gaussian noise as specified, floating-point effects left out",
+    "probes are laboratory releases and not part of this claim",
+)
+VOID = "the noise came from a fixed key: a reproduction, void as a guarantee"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellPrivacy:
+    """What a cell claims.
+
+    Args:
+        noise_multiplier: Of every hospital in every step.
+        claim: For all rounds.
+        round_epsilon: The same accountant's value for one round alone.
+        probe_epsilon: What one probe costs a record that is in it: a release of its own.
+    """
+
+    noise_multiplier: float
+    claim: Claim
+    round_epsilon: float
+    probe_epsilon: float
+
+
+def cell_privacy(config: Config, cell: CellConfig) -> CellPrivacy | None:
+    """Solve and check the privacy of one cell; None at infinity.
+
+    Raises:
+        PrivacyClaimError: The target cannot be reached, or the claim does not hold up.
+    """
+    if not cell.private:
+        return None
+    rate = min(1.0, cell.schedule.batch_size / config.privacy.nominal_records)
+    steps = cell.schedule.rounds * cell.schedule.local_steps
+    total = config.privacy.epsilon_scope == "total"
+    sigma = solve_noise_multiplier(
+        target_epsilon=cell.epsilon,
+        delta=config.privacy.delta,
+        sample_rate=rate,
+        steps=steps if total else cell.schedule.local_steps,
+    )
+    whole = Mechanism(noise_multiplier=sigma, sample_rate=rate, steps=steps)
+    one = Mechanism(noise_multiplier=sigma, sample_rate=rate, steps=cell.schedule.local_steps)
+    delta = config.privacy.delta
+    return CellPrivacy(
+        noise_multiplier=sigma,
+        claim=check_claim(whole, delta=delta, target_epsilon=cell.epsilon),
+        round_epsilon=prv_epsilon(one, delta=delta, error=cell.epsilon / 200),
+        probe_epsilon=pld_epsilon(
+            Mechanism(noise_multiplier=sigma, sample_rate=1.0, steps=1), delta=delta
+        ),
+    )
+
+
+def claims(config: Config, privacy: CellPrivacy | None) -> list[dict[str, object]]:
+    """Return the claim against each adversary; with local noise they are all the same.
+
+    Args:
+        config: The whole configuration.
+        privacy: Of the cell; None at infinity, where nothing is claimed.
+    """
+    if privacy is None:
+        return []
+    assumptions = [*ASSUMPTIONS, VOID] if config.reproduction else list(ASSUMPTIONS)
+    return [
+        {
+            "adversary": adversary.value,
+            "colluders": config.partition.clients - 1 if adversary == "colluding-server" else 0,
+            "unit": config.privacy.unit,
+            "claimed_epsilon": privacy.claim.epsilon,
+            "delta": privacy.claim.delta,
+            "assumptions": assumptions,
+        }
+        for adversary in PASSIVE
+    ]

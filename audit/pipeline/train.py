@@ -1,0 +1,329 @@
+"""`audit train`: a federated run for each swept epsilon, recorded so that it can be resumed."""
+
+import platform
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+from audit.core.config import CellConfig, Config
+from audit.core.errors import ConfigError
+from audit.core.loading import dump_config
+from audit.core.views import Weights
+from audit.pipeline.cost import training_cost
+from audit.pipeline.prepare import Prepared, ledger_root, prepare, split_record, victims_parcel
+from audit.pipeline.prepare import data_root as default_data_root
+from audit.pipeline.privacy import CellPrivacy, cell_privacy, claims
+from audit.pipeline.table import write_table
+from audit.stats import wilson_interval
+from audit.store.files import read_json_lines, write_json
+from audit.store.parcels import write_parcel
+from audit.store.run import CellDirectory, RunDirectory
+from audit.vault import Vault
+from training.backends.inprocess import DropOut
+from training.federation import Backend, new_identities, run_cell, set_up_hospitals
+from training.models import TorchArchitecture, architecture
+from training.plan import CellPlan, HospitalSetup
+from training.protocols import check_aggregation
+from training.secagg.identity import Identity
+from training.server_app import Evaluation
+
+CELL_SCHEMA = "audit-cell/v1"
+CONFIDENCE = 0.95
+PACKAGES = (
+    "flwr",
+    "torch",
+    "torchvision",
+    "opacus",
+    "adversarial-robustness-toolbox",
+    "scikit-learn",
+    "pandas",
+    "numpy",
+    "cryptography",
+    "dp-accounting",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watcher:
+    """What a caller wants to be told while training goes on.
+
+    Args:
+        planned: Called once with a sentence on the cost, before anything is trained.
+        warned: Called with each warning.
+        cell: Called with a cell's id, its rounds, and how many of them are done already.
+        round: Called with a cell's id, a round and its metrics.
+    """
+
+    planned: Callable[[str], None] = lambda _: None
+    warned: Callable[[str], None] = lambda _: None
+    cell: Callable[[str, int, int], None] = lambda _cell, _rounds, _done: None
+    round: Callable[[str, int, Mapping[str, float]], None] = lambda _cell, _round, _metrics: None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """How to train, as opposed to what.
+
+    Args:
+        backend: Where the apps run.
+        device: torch device of the hospitals.
+        download: Whether missing MNIST files may be fetched.
+        resume: Go on with what the directory holds.
+        dropped: Fault injection for tests.
+        watcher: Whom to tell.
+    """
+
+    backend: Backend = Backend.INPROCESS
+    device: str = "cpu"
+    download: bool = False
+    resume: bool = False
+    dropped: DropOut | None = None
+    watcher: Watcher = field(default_factory=Watcher)
+
+
+def train(config: Config | None, out: Path, options: TrainOptions) -> RunDirectory:
+    """Train every cell that is not finished yet.
+
+    Args:
+        config: What to train; None when resuming: the run's own.
+        out: The run directory.
+        options: How.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        ConfigError: The configuration does not fit the data, or another run lies there.
+        AuditError: Training or the protocol failed; what was done is kept.
+    """
+    run, config = _open(config, out, options)
+    with run.locked():
+        if config.privacy.noise_key is not None and run.record["begun"]:
+            config = _with_key(config, Vault(run.secrets).noise_key())
+        warning = check_aggregation(config.aggregation, config.partition.clients)
+        if warning:
+            options.watcher.warned(warning)
+        prepared = prepare(config, download=options.download)
+        _Run(run, config, prepared, options).train()
+    return run
+
+
+def _open(
+    config: Config | None, out: Path, options: TrainOptions
+) -> tuple[RunDirectory, Config]:
+    if options.resume and (out / "run.json").exists():
+        run = RunDirectory.open(out)
+        if config is not None and dump_config(config) != dump_config(run.config):
+            raise ConfigError(
+                f"--resume {out}: the configuration given differs from the run's own; "
+                "leave it out, or train into a new directory"
+            )
+        return run, config or run.config
+    if config is None:
+        raise ConfigError(f"--resume {out}: there is no run to go on with")
+    run = RunDirectory.create(
+        out,
+        config=config,
+        config_text=dump_config(config),
+        id=str(uuid.uuid4()),
+        seed=config.seed,
+        backend=options.backend.value,
+        reproduction=config.reproduction,
+        state="training",
+        begun=False,
+        python=platform.python_version(),
+        packages={name: version(name) for name in PACKAGES},
+    )
+    return run, config
+
+
+def _with_key(config: Config, key: str) -> Config:
+    privacy = config.privacy.model_copy(update={"noise_key": key})
+    return config.model_copy(update={"privacy": privacy})
+
+
+class _Run:
+    """One call of ``train``, its lock held."""
+
+    def __init__(
+        self, run: RunDirectory, config: Config, prepared: Prepared, options: TrainOptions
+    ) -> None:
+        self._run, self._config, self._prepared = run, config, prepared
+        self._options, self._watcher = options, options.watcher
+        self._vault = Vault(run.secrets)
+        self._test_inputs = prepared.dataset.inputs(prepared.split.holdout)
+        self._test_labels = prepared.dataset.y[prepared.split.holdout]
+
+    def train(self) -> None:
+        """Train all cells that are not done."""
+        todo = [cell for cell in self._config.cells if not self._run.cell(cell.id).done]
+        for cell in todo:
+            architecture(cell.model, self._prepared.dataset.shape, self._prepared.dataset.classes)
+        if todo:
+            self._watcher.planned(training_cost(self._config, todo, self._prepared))
+        self._write_truth()
+        for cell in todo:
+            self._train_cell(cell)
+        self._run.write_manifest()
+        write_table(self._run)
+        if self._run.record["state"] != "trained":
+            self._run.update_record(state="trained")
+            self._run.event("trained")
+
+    def _write_truth(self) -> None:
+        """Write the secrets; they follow from the public seed, but for a fixed noise key."""
+        if self._run.record["begun"]:
+            return
+        game = self._prepared.game
+        self._vault.write_membership(dict(game.member), dict(game.hospital))
+        self._vault.write_split(split_record(self._prepared))
+        self._vault.write_victims(victims_parcel(self._prepared))
+        if self._config.privacy.noise_key is not None:
+            self._vault.write_noise_key(self._config.privacy.noise_key)
+        self._run.update_record(
+            begun=True,
+            dataset={
+                "name": self._prepared.dataset.name,
+                "sha256": self._prepared.dataset.sha256,
+                "public": self._prepared.dataset.public,
+            },
+        )
+        self._run.event("begun", clients=list(self._config.clients))
+
+    def _train_cell(self, cell: CellConfig) -> None:
+        directory = self._run.cell(cell.id)
+        privacy = cell_privacy(self._config, cell)
+        if privacy is not None and privacy.claim.loose:
+            self._watcher.warned(
+                f"{cell.id}: loose claim: {privacy.claim.epsilon:g} is claimed, an independent "
+                f"accountant finds {privacy.claim.recomputed_epsilon:g}"
+            )
+        plan = self._plan(cell, directory, privacy)
+        log = read_json_lines(directory.metrics)
+        self._watcher.cell(cell.id, cell.schedule.rounds, len(log))
+        self._run.event("cell_begun", cell=cell.id, rounds_done=len(log))
+        started = time.monotonic()
+        run_cell(
+            plan,
+            backend=self._options.backend,
+            evaluate=self._evaluation(plan.architecture),
+            progress=lambda number, metrics: self._watcher.round(cell.id, number, metrics),
+            dropped=self._options.dropped,
+        )
+        write_parcel(directory.candidates, self._prepared.game.shown)
+        self._finish(directory, cell, privacy, time.monotonic() - started)
+
+    def _plan(
+        self, cell: CellConfig, directory: CellDirectory, privacy: CellPrivacy | None
+    ) -> CellPlan:
+        """Return the cell's plan; its hospitals are set up once, before the first message."""
+        config = self._config
+        identities = self._identities()
+        key = config.privacy.noise_key
+        plan = CellPlan(
+            run_id=str(self._run.record["id"]),
+            cell=directory,
+            config=cell,
+            clients=config.clients,
+            roster={client: identity.public_key for client, identity in identities.items()},
+            architecture=architecture(
+                cell.model, self._prepared.dataset.shape, self._prepared.dataset.classes
+            ),
+            seed=config.seed,
+            delta=config.privacy.delta,
+            noise_multiplier=privacy.noise_multiplier if privacy else None,
+            max_grad_norm=config.privacy.max_grad_norm if privacy else None,
+            noise_epsilon=cell.epsilon if privacy else None,
+            nominal_records=config.privacy.nominal_records,
+            aggregation=config.aggregation,
+            probes=config.probes,
+            data=self._prepared.spec,
+            data_root=default_data_root().absolute(),
+            ledgers=ledger_root().absolute(),
+            device=self._options.device,
+            noise_master=bytes.fromhex(key) if key else None,
+        )
+        if not self._is_set_up(directory):
+            set_up_hospitals(
+                plan,
+                dataset=self._prepared.dataset,
+                parts=self._prepared.parts,
+                probes=self._prepared.probes,
+                identities=identities,
+            )
+        return plan
+
+    def _is_set_up(self, directory: CellDirectory) -> bool:
+        return all(
+            (directory.client(client) / "setup.json").is_file() for client in self._config.clients
+        )
+
+    def _identities(self) -> dict[str, Identity]:
+        """Return the hospitals' identities: one set a run, kept by the hospitals themselves."""
+        for cell in self._config.cells:
+            directory = self._run.cell(cell.id)
+            if self._is_set_up(directory):
+                return {
+                    client: HospitalSetup.load(directory.client(client)).signing_identity
+                    for client in self._config.clients
+                }
+        return new_identities(self._config.clients)
+
+    def _evaluation(self, built: TorchArchitecture) -> Evaluation:
+        """Return the server's own test, on the held-out records."""
+
+        def evaluate(weights: Weights) -> dict[str, float]:
+            predicted = built.logits(weights, self._test_inputs).argmax(axis=1)
+            correct = int((predicted == self._test_labels).sum())
+            interval = wilson_interval(correct, len(self._test_labels), CONFIDENCE)
+            return {
+                "accuracy": interval.value,
+                "accuracy_low": interval.low,
+                "accuracy_high": interval.high,
+                "n": interval.n,
+            }
+
+        return evaluate
+
+    def _finish(
+        self, directory: CellDirectory, cell: CellConfig, privacy: CellPrivacy | None, seconds: float
+    ) -> None:
+        """Write the cell's facts, which mark it as finished, then the manifest and the table."""
+        log = read_json_lines(directory.metrics)
+        failed = [line["round"] for line in log if line["failure"]]
+        if failed:
+            self._watcher.warned(
+                f"{cell.id}: {len(failed)} of {len(log)} rounds failed and left the model as it "
+                f"was: {log[failed[0] - 1]['failure']}"
+            )
+        last = log[-1]
+        write_json(
+            directory.summary,
+            {
+                "schema": CELL_SCHEMA,
+                "cell": cell.id,
+                "target_epsilon": cell.epsilon if cell.private else None,
+                "epsilon_scope": self._config.privacy.epsilon_scope,
+                "claimed_epsilon": privacy.claim.epsilon if privacy else None,
+                "round_epsilon": privacy.round_epsilon if privacy else None,
+                "recomputed_epsilon": privacy.claim.recomputed_epsilon if privacy else None,
+                "loose_claim": privacy.claim.loose if privacy else None,
+                "probe_epsilon": privacy.probe_epsilon if privacy else None,
+                "delta": self._config.privacy.delta,
+                "noise_multiplier": privacy.noise_multiplier if privacy else None,
+                "accuracy": last["accuracy"],
+                "accuracy_low": last["accuracy_low"],
+                "accuracy_high": last["accuracy_high"],
+                "test_records": last["n"],
+                "failed_rounds": failed,
+                "reproduction": self._config.reproduction,
+                "seconds": round(seconds, 1),
+                "claims": claims(self._config, privacy),
+            },
+        )
+        self._run.write_manifest()
+        write_table(self._run)
+        self._run.event("cell_trained", cell=cell.id, failed_rounds=failed)

@@ -1,0 +1,43 @@
+"""Statistics of leakage: arrays in, values with intervals out; no torch, no files, no plots.
+
+Names are imported on first use, so that a command that needs one of them does not pay for all.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from audit.stats.bootstrap import cluster_mean_interval as cluster_mean_interval
+    from audit.stats.interval import Interval as Interval
+    from audit.stats.proportions import clopper_pearson_interval as clopper_pearson_interval
+    from audit.stats.proportions import wilson_interval as wilson_interval
+    from audit.stats.reconstruction import match as match
+    from audit.stats.reconstruction import mse as mse
+    from audit.stats.reconstruction import psnr as psnr
+    from audit.stats.reconstruction import ssim as ssim
+    from audit.stats.roc import auc as auc
+    from audit.stats.roc import auc_interval as auc_interval
+    from audit.stats.roc import resolvable as resolvable
+    from audit.stats.roc import tpr_at_fpr as tpr_at_fpr
+    from audit.stats.roc import tpr_at_fpr_interval as tpr_at_fpr_interval
+
+_MODULES: Final[dict[str, tuple[str, ...]]] = {
+    "bootstrap": ("cluster_mean_interval",),
+    "interval": ("Interval",),
+    "proportions": ("clopper_pearson_interval", "wilson_interval"),
+    "reconstruction": ("match", "mse", "psnr", "ssim"),
+    "roc": ("auc", "auc_interval", "resolvable", "tpr_at_fpr", "tpr_at_fpr_interval"),
+}
+_HOME: Final = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})

@@ -1,0 +1,80 @@
+"""The secrets of a run: the truth, and a fixed noise key. Only scoring and training read them."""
+
+from pathlib import Path
+
+from audit.core.errors import MissingEvidenceError
+from audit.core.parcel import Parcel
+from audit.store.files import private_folder, read_json, write_json
+from audit.store.parcels import read_parcel, write_parcel
+
+
+class Vault:
+    """The folder ``RUN/secrets``.
+
+    Args:
+        path: The folder; it need not exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def _need(self, name: str) -> Path:
+        path = self.path / name
+        if not path.is_file():
+            raise MissingEvidenceError(
+                f"{path} is missing: without the run's secrets nothing can be scored"
+            )
+        return path
+
+    def write_membership(self, bits: dict[str, bool], hospitals: dict[str, str | None]) -> None:
+        """Record which candidate was trained on, and where.
+
+        Args:
+            bits: Pseudonym to membership.
+            hospitals: Pseudonym to hospital; None for a non-member.
+        """
+        private_folder(self.path)
+        write_json(
+            self.path / "membership.json",
+            {"schema": "audit-membership/v1", "member": bits, "hospital": hospitals},
+        )
+
+    def membership(self) -> dict[str, bool]:
+        """Return pseudonym to membership.
+
+        Raises:
+            MissingEvidenceError: The secrets were deleted.
+        """
+        return dict(read_json(self._need("membership.json"))["member"])
+
+    def write_split(self, split: dict[str, object]) -> None:
+        """Record the split and the partition, as indices into the dataset."""
+        write_json(self.path / "split.json", {"schema": "audit-split/v1", **split})
+
+    def write_victims(self, victims: Parcel) -> None:
+        """Record the records that the probes used.
+
+        Args:
+            victims: Arrays ``<probe>/<client>/inputs`` and ``.../labels``.
+        """
+        write_parcel(self.path / "victims.safetensors", victims)
+
+    def victims(self) -> Parcel:
+        """Return what ``write_victims`` wrote.
+
+        Raises:
+            MissingEvidenceError: The secrets were deleted.
+        """
+        return read_parcel(self._need("victims.safetensors"))
+
+    def write_noise_key(self, key: str) -> None:
+        """Keep the fixed noise key of a reproduction, 64 hexadecimal digits."""
+        write_json(self.path / "noise_key.json", {"schema": "audit-noise-key/v1", "key": key})
+
+    def noise_key(self) -> str:
+        """Return the fixed noise key.
+
+        Raises:
+            MissingEvidenceError: The secrets were deleted.
+        """
+        return str(read_json(self._need("noise_key.json"))["key"])

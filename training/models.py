@@ -1,0 +1,215 @@
+"""Models by name, and the public architecture that adversaries know."""
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from audit.core.config import ModelConfig
+from audit.core.errors import ConfigError
+from audit.core.randomness import named_seed
+from audit.core.views import Weights
+
+Builder = Callable[..., nn.Module]
+
+
+def simple_cnn(input_shape: tuple[int, ...], classes: int, *, pooling: str = "avg") -> nn.Module:
+    """Return the seed experiment's CNN: two convolutions with pooling, one hidden layer, tanh.
+
+    Args:
+        input_shape: (channels, height, width), at least 8x8.
+        classes: Outputs.
+        pooling: ``avg`` or ``max``.
+
+    Source:
+        At 28x28 the 26,010-parameter network of Papernot et al. 2021 (arXiv:2007.14191) and
+        Tramèr and Boneh 2021 (arXiv:2011.11660, table 7). Below 20 pixels the kernels are 3x3.
+    """
+    channels, height, width = _image(input_shape, "simple-cnn")
+    pools: dict[str, type[nn.Module]] = {"avg": nn.AvgPool2d, "max": nn.MaxPool2d}
+    if pooling not in pools:
+        raise ConfigError(f"model.options.pooling: {pooling!r}: expected one of avg, max")
+    pool = pools[pooling]
+    if min(height, width) >= 20:
+        body = [
+            nn.Conv2d(channels, 16, 8, stride=2, padding=3),
+            nn.Tanh(),
+            pool(2, 1),
+            nn.Conv2d(16, 32, 4, stride=2),
+            nn.Tanh(),
+            pool(2, 1),
+            nn.Flatten(),
+        ]
+    else:
+        body = [
+            nn.Conv2d(channels, 16, 3, padding=1),
+            nn.Tanh(),
+            pool(2),
+            nn.Conv2d(16, 32, 3, padding=1),
+            nn.Tanh(),
+            pool(2),
+            nn.Flatten(),
+        ]
+    features = _features(body, input_shape)
+    return nn.Sequential(*body, nn.Linear(features, 32), nn.Tanh(), nn.Linear(32, classes))
+
+
+def mlp(
+    input_shape: tuple[int, ...], classes: int, *, hidden: int = 64, activation: str = "tanh"
+) -> nn.Module:
+    """Return a perceptron with one hidden layer.
+
+    Args:
+        input_shape: Of one record; flattened.
+        classes: Outputs.
+        hidden: Width of the hidden layer.
+        activation: ``tanh``, ``relu`` or ``sigmoid``.
+    """
+    kinds: dict[str, type[nn.Module]] = {
+        "tanh": nn.Tanh,
+        "relu": nn.ReLU,
+        "sigmoid": nn.Sigmoid,
+    }
+    if activation not in kinds:
+        raise ConfigError(
+            f"model.options.activation: {activation!r}: expected one of {', '.join(kinds)}"
+        )
+    width = int(np.prod(input_shape))
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(width, hidden), kinds[activation](), nn.Linear(hidden, classes)
+    )
+
+
+def linear(input_shape: tuple[int, ...], classes: int) -> nn.Module:
+    """Return a linear softmax classifier."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(int(np.prod(input_shape)), classes))
+
+
+MODELS: dict[str, Builder] = {"simple-cnn": simple_cnn, "mlp": mlp, "linear": linear}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TorchArchitecture:
+    """An architecture that can be rebuilt from public knowledge (``core.views.Architecture``).
+
+    Args:
+        name: A name in ``MODELS``, or ``package.module:callable`` of the user's own.
+        options: Keyword arguments of the builder.
+        classes: Outputs.
+        input_shape: Shape of one record.
+    """
+
+    name: str
+    options: Mapping[str, Any]
+    classes: int
+    input_shape: tuple[int, ...]
+
+    def build(self) -> nn.Module:
+        """Return a module with torch's default initialisation.
+
+        Raises:
+            ConfigError: Unknown name, options that do not fit, or a module that DP rules out.
+        """
+        builder = _builder(self.name)
+        try:
+            module = builder(self.input_shape, self.classes, **self.options)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"model.options {dict(self.options)} of {self.name!r}: {error}") from None
+        if list(module.buffers()):
+            raise ConfigError(
+                f"model.name {self.name!r} has buffers, such as BatchNorm's running statistics: "
+                "expected a model whose state is its parameters only (use GroupNorm)"
+            )
+        return module
+
+    def initial(self, seed: int) -> dict[str, NDArray[np.float32]]:
+        """Return initial weights that depend on the public seed only."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(named_seed(seed, "model"))
+            return to_weights(self.build())
+
+    def module(self, weights: Weights) -> nn.Module:
+        """Return a fresh module that holds these weights, in evaluation mode."""
+        with torch.random.fork_rng(devices=[]):
+            module = self.build()
+        load_weights(module, weights)
+        return module.eval()
+
+    def logits(self, weights: Weights, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return logits of shape (records, classes)."""
+        module = self.module(weights)
+        with torch.no_grad():
+            parts = [module(chunk) for chunk in torch.from_numpy(inputs).split(2048)]
+        return torch.cat(parts).double().numpy()
+
+    def unflatten(self, flat: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
+        """Name the parts of a flat vector, in the order of the module's parameters."""
+        sizes = {name: tuple(p.shape) for name, p in self.build().named_parameters()}
+        named, start = {}, 0
+        for name, shape in sizes.items():
+            count = int(np.prod(shape))
+            named[name] = flat[start : start + count].reshape(shape).astype(np.float32)
+            start += count
+        if start != flat.size:
+            raise ValueError(f"a vector of {flat.size}: expected {start} parameters")
+        return named
+
+
+def architecture(
+    model: ModelConfig, input_shape: tuple[int, ...], classes: int
+) -> TorchArchitecture:
+    """Return the architecture of a configuration, checked by building it once."""
+    built = TorchArchitecture(
+        name=model.name, options=model.options, classes=classes, input_shape=input_shape
+    )
+    built.build()
+    return built
+
+
+def to_weights(module: nn.Module) -> dict[str, NDArray[np.float32]]:
+    """Copy a module's parameters out, in their order."""
+    return {n: p.detach().cpu().numpy().copy() for n, p in module.named_parameters()}
+
+
+def load_weights(module: nn.Module, weights: Weights) -> None:
+    """Copy weights into a module; every parameter must be there and nothing else."""
+    module.load_state_dict({n: torch.from_numpy(np.array(a)) for n, a in weights.items()})
+
+
+def flatten(weights: Weights) -> NDArray[np.float32]:
+    """Return all parameters as one vector, in their order."""
+    return np.concatenate([np.asarray(a, dtype=np.float32).ravel() for a in weights.values()])
+
+
+def _builder(name: str) -> Builder:
+    if name in MODELS:
+        return MODELS[name]
+    module_name, colon, attribute = name.partition(":")
+    if colon:
+        try:
+            builder: Builder = getattr(importlib.import_module(module_name), attribute)
+        except (ImportError, AttributeError) as error:
+            raise ConfigError(f"model.name {name!r}: {error}") from None
+        return builder
+    raise ConfigError(
+        f"model.name {name!r} is unknown: expected one of {', '.join(MODELS)}, "
+        "or package.module:callable"
+    )
+
+
+def _image(shape: tuple[int, ...], name: str) -> tuple[int, int, int]:
+    if len(shape) != 3 or min(shape[1:]) < 8:
+        raise ConfigError(
+            f"model.name {name!r} takes images of at least 8x8, got records of shape {shape}"
+        )
+    return shape[0], shape[1], shape[2]
+
+
+def _features(body: list[nn.Module], input_shape: tuple[int, ...]) -> int:
+    with torch.no_grad():
+        return int(nn.Sequential(*body)(torch.zeros(1, *input_shape)).shape[1])

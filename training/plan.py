@@ -1,0 +1,128 @@
+"""The plan of one cell: everything that server and hospitals are set up with beforehand."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from audit.core.config import AggregationConfig, CellConfig, ProbesConfig
+from audit.store.files import read_json, write_json
+from audit.store.run import CellDirectory
+from training.data.spec import DataSpec
+from training.models import TorchArchitecture
+from training.policy import LocalPolicy
+from training.secagg.identity import Identity, Roster
+
+
+class HospitalSetup(BaseModel):
+    """What a hospital has on its own disk before the federation starts.
+
+    Attributes:
+        client: Its name.
+        dataset: SHA-256 of its own records.
+        indices: Its records, as indices into the dataset.
+        probes: Probe session to the records used in it.
+        identity: Its long-term Ed25519 private key, hexadecimal.
+        roster: Client to pinned Ed25519 public key, hexadecimal.
+        policy: Its own limits.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: str = "audit-hospital/v1"
+    client: str
+    dataset: str
+    indices: list[int]
+    probes: dict[str, list[int]]
+    identity: str
+    roster: dict[str, str]
+    policy: LocalPolicy
+
+    def save(self, folder: Path) -> None:
+        """Write ``setup.json`` in the hospital's folder."""
+        write_json(folder / "setup.json", self.model_dump())
+
+    @classmethod
+    def load(cls, folder: Path) -> "HospitalSetup":
+        """Read ``setup.json``."""
+        return cls.model_validate(read_json(folder / "setup.json"))
+
+    @property
+    def signing_identity(self) -> Identity:
+        """The long-term key pair."""
+        return Identity.from_bytes(bytes.fromhex(self.identity))
+
+    @property
+    def pinned_roster(self) -> Roster:
+        """The identities that this hospital trusts."""
+        return Roster({name: bytes.fromhex(key) for name, key in self.roster.items()})
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellPlan:
+    """One cell as the server, and the shared part of every hospital, knows it.
+
+    Args:
+        run_id: Unique id of the run.
+        cell: Directory of the cell.
+        config: Epsilon, model and schedule.
+        clients: Names of the hospitals.
+        roster: Client to Ed25519 public key.
+        architecture: The model.
+        seed: Public seed, for the initial weights.
+        delta, noise_multiplier, max_grad_norm: Of DP; the last two None without.
+        noise_epsilon: The epsilon that the multiplier was solved for, over all rounds; None
+            without DP.
+        nominal_records: Public size of a hospital.
+        aggregation: Protocol settings.
+        probes: Laboratory probes.
+        data: Where hospitals find their records, below ``data_root``.
+        data_root: The data root on this machine.
+        ledgers: Where hospitals keep their ledgers.
+        device: torch device.
+        noise_master: Fixed noise key of a reproduction; None: fresh noise.
+    """
+
+    run_id: str
+    cell: CellDirectory
+    config: CellConfig
+    clients: tuple[str, ...]
+    roster: dict[str, bytes]
+    architecture: TorchArchitecture
+    seed: int
+    delta: float
+    noise_multiplier: float | None
+    max_grad_norm: float | None
+    noise_epsilon: float | None
+    nominal_records: int
+    aggregation: AggregationConfig
+    probes: ProbesConfig
+    data: DataSpec
+    data_root: Path
+    ledgers: Path
+    device: str
+    noise_master: bytes | None
+
+    @property
+    def sample_rate(self) -> float:
+        """Poisson sampling rate of a record in a step of a round."""
+        return min(1.0, self.config.schedule.batch_size / self.nominal_records)
+
+    @property
+    def total_steps(self) -> int:
+        """Steps over all rounds."""
+        return self.config.schedule.rounds * self.config.schedule.local_steps
+
+    def label(self, session: str) -> str:
+        """Return a session's globally unique label."""
+        return f"{self.run_id}/{self.config.id}/{session}"
+
+
+def probe_sessions(probes: ProbesConfig) -> list[tuple[str, int, int]]:
+    """Return (session, round, batch size) of every probe of a cell."""
+    return [
+        (f"round-{round_number:03d}/probe-b{size}-r{repeat}", round_number, size)
+        for round_number in probes.rounds
+        for size in probes.batch_sizes
+        for repeat in range(probes.repeats)
+    ]
