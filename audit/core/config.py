@@ -42,6 +42,7 @@ class DataConfig(_Section):
         path: File, relative to the data root, for ``medmnist``, ``npz`` and ``csv``.
         label, patient, site: Column or array names.
         classes: Number of classes; None: as many as the labels show, which makes it public.
+        class_names: Names of the classes; needed where a CSV has text labels.
         public: Whether single records may be shown; None: what the source says.
         ranges: Public range of each CSV feature.
         value_range: Public range of all values of an npz file.
@@ -56,6 +57,7 @@ class DataConfig(_Section):
     patient: str | None = None
     site: str | None = None
     classes: int | None = Field(default=None, ge=2)
+    class_names: tuple[str, ...] | None = None
     public: bool | None = None
     ranges: dict[str, tuple[float, float]] | None = None
     value_range: tuple[float, float] | None = None

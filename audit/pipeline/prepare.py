@@ -87,6 +87,7 @@ def prepare(config: Config, *, download: bool = False) -> Prepared:
         patient=config.data.patient,
         site=config.data.site,
         classes=config.data.classes,
+        class_names=config.data.class_names,
         public=config.data.public,
         ranges=config.data.ranges,
         value_range=config.data.value_range,

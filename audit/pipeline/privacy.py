@@ -9,7 +9,6 @@ from training.accounting import (
     Mechanism,
     check_claim,
     pld_epsilon,
-    prv_epsilon,
     solve_noise_multiplier,
 )
 
@@ -29,7 +28,7 @@ class CellPrivacy:
     Args:
         noise_multiplier: Of every hospital in every step.
         claim: For all rounds.
-        round_epsilon: The same accountant's value for one round alone.
+        round_epsilon: An upper bound for one round alone.
         probe_epsilon: What one probe costs a record that is in it: a release of its own.
     """
 
@@ -62,7 +61,7 @@ def cell_privacy(config: Config, cell: CellConfig) -> CellPrivacy | None:
     return CellPrivacy(
         noise_multiplier=sigma,
         claim=check_claim(whole, delta=delta, target_epsilon=cell.epsilon),
-        round_epsilon=prv_epsilon(one, delta=delta, error=cell.epsilon / 200),
+        round_epsilon=pld_epsilon(one, delta=delta, interval=cell.epsilon / 1000),
         probe_epsilon=pld_epsilon(
             Mechanism(noise_multiplier=sigma, sample_rate=1.0, steps=1), delta=delta
         ),

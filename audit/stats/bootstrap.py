@@ -10,6 +10,7 @@ from scipy import special
 from audit.stats.interval import Interval, as_values, bounded_mean_interval, check_confidence
 
 MIN_BOOTSTRAP_CLUSTERS = 10
+_DRAWS_AT_ONCE = 1_000_000  # bounds memory
 
 
 def cluster_mean_interval(
@@ -43,7 +44,7 @@ def cluster_mean_interval(
 
     Source:
         Bootstrap of clusters: Davison and Hinkley 1997, doi 10.1017/CBO9780511802843, section
-        3.8. Percentiles expanded for few clusters: Hesterberg 2015, arXiv:1411.5279, section 4.2.
+        3.8. Percentiles expanded for few clusters: Hesterberg 2015, arXiv:1411.5279.
         Cluster-robust t: Cameron and Miller 2015, doi 10.3368/jhr.50.2.317, section VI.
     """
     x = as_values(values, "values")
@@ -72,8 +73,8 @@ def cluster_mean_interval(
         half = -t * math.sqrt(g / (g - 1) * float((sums**2).sum())) / len(x)
         return Interval(
             value=value,
-            low=value - half,
-            high=value + half,
+            low=value - half if limits is None else max(limits[0], value - half),
+            high=value + half if limits is None else min(limits[1], value + half),
             confidence=confidence,
             n=g,
             method="cluster-t",
@@ -81,11 +82,12 @@ def cluster_mean_interval(
     # Percentiles of g clusters are too narrow by sqrt((g - 1) / g), and by a normal quantile where
     # a t quantile with g - 1 degrees of freedom is due.
     tail = float(special.ndtr(math.sqrt(g / (g - 1)) * t))
-    means = np.empty(resamples)
-    for i in range(resamples):
-        drawn = rng.integers(0, g, g)
-        means[i] = sums[drawn].sum() / sizes[drawn].sum()
-    low, high = value + np.quantile(means, [tail, 1 - tail])
+    means = []
+    rows = max(1, _DRAWS_AT_ONCE // g)
+    for start in range(0, resamples, rows):
+        drawn = rng.integers(0, g, (min(rows, resamples - start), g))
+        means.append(sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1))
+    low, high = value + np.quantile(np.concatenate(means), [tail, 1 - tail])
     return Interval(
         value=value,
         low=min(value, float(low)),

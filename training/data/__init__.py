@@ -1,0 +1,1 @@
+"""Datasets, their public scaling, partitions over hospitals and splits for the audit."""

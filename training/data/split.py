@@ -1,0 +1,103 @@
+"""Which records may be trained on, which are held out, and what the adversary may know."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.core.errors import ConfigError, DataError
+from training.data.dataset import Dataset
+from training.data.units import Units, group_units
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Split:
+    """Record indices by role, each ascending.
+
+    Args:
+        members_pool: May be trained on.
+        holdout: Never trained on: the test set; nonmembers and auxiliary together.
+        nonmembers: Candidates that are no members.
+        auxiliary: A public reference sample that the adversary may use; may be empty.
+    """
+
+    members_pool: NDArray[np.int64]
+    holdout: NDArray[np.int64]
+    nonmembers: NDArray[np.int64]
+    auxiliary: NDArray[np.int64]
+
+
+def split(
+    dataset: Dataset,
+    *,
+    holdout_fraction: float,
+    auxiliary_fraction: float,
+    rng: np.random.Generator,
+) -> Split:
+    """Split a dataset by patient, in each class alike; deterministic for a given generator.
+
+    Args:
+        dataset: Where its source sets records aside, those are the holdout.
+        holdout_fraction: Share of the patients (else records) to hold out, in (0, 1); unused where
+            the source sets its own aside.
+        auxiliary_fraction: Share of the held-out patients (else records) that becomes the
+            auxiliary sample, in [0, 1).
+        rng: Source of all randomness.
+
+    Raises:
+        ConfigError: A fraction is out of range or leaves one side empty.
+        DataError: The source's own holdout shares a patient with the rest.
+    """
+    if not 0 <= auxiliary_fraction < 1:
+        raise ConfigError(f"auxiliary_fraction is {auxiliary_fraction}, expected 0 to below 1")
+    units = group_units(dataset.y, dataset.patients)
+    if dataset.holdout is None:
+        if not 0 < holdout_fraction < 1:
+            raise ConfigError(f"holdout_fraction is {holdout_fraction}, expected between 0 and 1")
+        out = _stratified(units, np.ones(len(units), np.bool_), holdout_fraction, rng)
+        _check_sides("holdout_fraction", holdout_fraction, out.sum(), (~out).sum(), units)
+    else:
+        out = np.zeros(len(units), np.bool_)
+        out[units.of_record[dataset.holdout]] = True
+        both = int(out[units.of_record[~dataset.holdout]].sum())
+        if both:
+            raise DataError(
+                f"{dataset.name}: {both} records outside the source's holdout are of patients in "
+                "it, expected no patient on both sides"
+            )
+        _check_sides("the source's holdout", "given", out.sum(), (~out).sum(), units)
+    auxiliary = np.zeros(len(units), np.bool_)
+    if auxiliary_fraction > 0:
+        auxiliary = _stratified(units, out, auxiliary_fraction, rng)
+        rest = out & ~auxiliary
+        _check_sides("auxiliary_fraction", auxiliary_fraction, auxiliary.sum(), rest.sum(), units)
+    return Split(
+        members_pool=units.records(~out),
+        holdout=units.records(out),
+        nonmembers=units.records(out & ~auxiliary),
+        auxiliary=units.records(auxiliary),
+    )
+
+
+def _stratified(
+    units: Units, among: NDArray[np.bool_], fraction: float, rng: np.random.Generator
+) -> NDArray[np.bool_]:
+    """Mask of a share of the units in `among`, in each class alike, by largest remainders."""
+    labels, counts = np.unique(units.classes[among], return_counts=True)
+    quota = fraction * counts
+    take = np.floor(quota).astype(np.int64)
+    short = round(fraction * int(counts.sum())) - int(take.sum())
+    take[np.argsort(take - quota, kind="stable")[: max(short, 0)]] += 1
+    chosen = np.zeros(len(units), np.bool_)
+    for label, number in zip(labels, take, strict=True):
+        members = np.flatnonzero(among & (units.classes == label))
+        chosen[rng.permutation(members)[:number]] = True
+    return chosen
+
+
+def _check_sides(field: str, value: object, inside: int, outside: int, units: Units) -> None:
+    if inside == 0 or outside == 0:
+        raise ConfigError(
+            f"{field} ({value}) leaves {inside} {units.noun} inside and {outside} outside, "
+            "expected at least one on each side"
+        )
