@@ -1,0 +1,1 @@
+"""Displays what was measured; computes nothing."""

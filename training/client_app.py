@@ -3,15 +3,18 @@
 from collections.abc import Callable
 from typing import cast
 
-from flwr.app import ConfigRecord, Context, Message
+from flwr.app import ConfigRecord, Context, Error, Message
 from flwr.clientapp import ClientApp
 
+from audit.core.errors import PolicyError, ProtocolError
 from training.hospital import Hospital, Spent
 from training.journal import STAGES
 from training.plan import CellPlan
 from training.wire import from_record, to_record
 
 STATE = "privacy"
+REFUSED = 0
+"""Flower's code for an error of no kind of its own: the hospital declined and said why."""
 
 
 def build_client_app(plan: CellPlan) -> ClientApp:
@@ -21,9 +24,12 @@ def build_client_app(plan: CellPlan) -> ClientApp:
     def answer(stage: str) -> Callable[[Message, Context], Message]:
         def handler(message: Message, context: Context) -> Message:
             client = plan.clients[int(cast(int, context.node_config["partition-id"]))]
-            reply, spent = Hospital(plan, client).handle(
-                stage, from_record(message.content), _load(context)
-            )
+            try:
+                reply, spent = Hospital(plan, client).handle(
+                    stage, from_record(message.content), _load(context)
+                )
+            except (PolicyError, ProtocolError) as error:
+                return Message(Error(code=REFUSED, reason=str(error)), reply_to=message)
             context.state[STATE] = ConfigRecord({"steps": spent.steps})
             return Message(to_record(reply), reply_to=message)
 

@@ -1,5 +1,6 @@
 """Local training at one hospital: DP-SGD by Opacus, its noise from the cryptographic stream."""
 
+import warnings
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -10,8 +11,12 @@ from opacus import GradSampleModule
 from opacus.optimizers import DPOptimizer
 from torch import nn
 
+from audit.core.errors import AuditError
 from training.models import flatten, to_weights
 from training.randomness import NoiseStream
+
+# Inputs need no gradients here, which is what this warns about.
+warnings.filterwarnings("ignore", message="Full backward hook is firing")
 
 CHUNK = 512
 """Records whose gradients are held in memory at a time."""
@@ -93,7 +98,7 @@ def train_locally(
         device: torch device.
 
     Raises:
-        FloatingPointError: The update is not finite.
+        AuditError: The update is not finite.
     """
     before = flatten(to_weights(module))
     module.to(device).train()
@@ -114,13 +119,13 @@ def train_locally(
     step = _private_step if private else _plain_step
     for _ in range(plan.steps):
         batch = torch.from_numpy(sampling.poisson_sample(len(labels), plan.sample_rate)).to(device)
-        total_loss += step(wrapped, optimizer, x, y, batch, plan.expected_batch_size)
+        total_loss += step(wrapped, optimizer, x[batch], y[batch], plan.expected_batch_size)
         used += len(batch)
     if private:
         cast(GradSampleModule, wrapped).to_standard_module()
     update = flatten(to_weights(module)) - before
     if not np.isfinite(update).all():
-        raise FloatingPointError(
+        raise AuditError(
             f"training diverged: the update is not finite at learning rate {plan.learning_rate:g}"
         )
     return LocalResult(
@@ -129,25 +134,20 @@ def train_locally(
 
 
 def _private_step(
-    module: nn.Module,
-    optimizer: Any,
-    x: torch.Tensor,
-    y: torch.Tensor,
-    batch: torch.Tensor,
-    _normaliser: float,
+    module: nn.Module, optimizer: Any, x: torch.Tensor, y: torch.Tensor, _normaliser: float
 ) -> float:
     """One DP step; an empty batch still adds noise. Returns the summed loss."""
     optimizer.zero_grad(set_to_none=True)
     total = 0.0
-    chunks = batch.split(CHUNK) if len(batch) else ()
-    for i, chunk in enumerate(chunks):
-        loss = nn.functional.cross_entropy(module(x[chunk]), y[chunk], reduction="sum")
+    chunks = list(zip(torch.split(x, CHUNK), torch.split(y, CHUNK), strict=True)) if len(y) else []
+    for i, (inputs, labels) in enumerate(chunks):
+        loss = nn.functional.cross_entropy(module(inputs), labels, reduction="sum")
         loss.backward()  # type: ignore[no-untyped-call]
         total += loss.item()
         optimizer.signal_skip_step(do_skip=i < len(chunks) - 1)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-    if not len(batch):
+    if not chunks:
         for p in optimizer.params:
             p.grad_sample = torch.zeros((0, *p.shape), dtype=p.dtype, device=p.device)
         optimizer.step()
@@ -155,16 +155,11 @@ def _private_step(
 
 
 def _plain_step(
-    module: nn.Module,
-    optimizer: Any,
-    x: torch.Tensor,
-    y: torch.Tensor,
-    batch: torch.Tensor,
-    normaliser: float,
+    module: nn.Module, optimizer: Any, x: torch.Tensor, y: torch.Tensor, normaliser: float
 ) -> float:
     """One step of SGD without DP, with the same normaliser. Returns the summed loss."""
     optimizer.zero_grad(set_to_none=True)
-    loss = nn.functional.cross_entropy(module(x[batch]), y[batch], reduction="sum")
+    loss = nn.functional.cross_entropy(module(x), y, reduction="sum")
     (loss / normaliser).backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     return float(loss.item())

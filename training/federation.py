@@ -58,7 +58,7 @@ def set_up_hospitals(
         rounds=schedule.rounds,
         delta=plan.delta,
         roster=roster_digest(roster),
-        probes=bool(probes),
+        probes=any(probes.values()),
     )
     for client in plan.clients:
         HospitalSetup(
@@ -102,6 +102,6 @@ def run_cell(
     server = build_server_app(plan, evaluate=evaluate, progress=progress)
     client = build_client_app(plan)
     if backend is Backend.RAY:
-        run_ray(server, client, clients=len(plan.clients))
+        run_ray(server, client, clients=len(plan.clients), device=plan.device)
     else:
         run_inprocess(server, client, clients=len(plan.clients), dropped=dropped)

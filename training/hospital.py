@@ -1,23 +1,21 @@
 """One hospital: it checks a request against its policy, trains, pays, and only then answers."""
 
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
-from audit.core.errors import PolicyError
+from audit.core.errors import IntegrityError, PolicyError, ProtocolError
 from audit.core.parcel import Parcel
 from audit.store.parcels import parcel_digest
 from training.accounting import Mechanism, spent_epsilon
-from training.data.dataset import Dataset
-from training.data.loaders import load_dataset
-from training.data.spec import DataSpec
+from training.data.configured import cached_dataset
 from training.dp_sgd import LocalPlan, LocalResult, train_locally
-from training.journal import Release, SessionJournal, session_folder, stored_reply
+from training.journal import Release, SessionJournal
 from training.ledger import Charge, Ledger
 from training.plan import CellPlan, HospitalSetup
+from training.policy import session_name
 from training.protocols import client_protocol
 from training.randomness import NoiseStream, derived_key, fresh_key
 from training.secagg.protocol import Session
@@ -76,13 +74,12 @@ class Hospital:
         """
         if stage == "hello":
             return Parcel(fields={"client": self.client}), spent
-        name = str(request.fields.get("session", ""))
+        name = session_name(request.fields)
         journal = SessionJournal(self.client, self.folder, name)
-        digest = parcel_digest(request)
+        digest = _digest(request)
         reply = journal.reply(stage, digest)
         if reply is None:
             if stage == "train":
-                spent = spent if spent.steps else self._spent_on_disk(name)
                 reply, state = self._train(request, name, journal, digest, spent)
             else:
                 reply, state = self._protocol.answer(
@@ -90,17 +87,9 @@ class Hospital:
                 )
             journal.store(stage, digest, reply, state)
         if stage == "train" and request.fields.get("kind") == "round":
-            spent = Spent(steps=int(str(reply.fields[METRIC + "steps"])))
+            # A repeated request for an early round gives back no budget.
+            spent = Spent(steps=max(spent.steps, int(str(reply.fields[METRIC + "steps"]))))
         return reply, spent
-
-    def _spent_on_disk(self, name: str) -> Spent:
-        """Return the budget after the last round before this one: Flower forgets at a restart."""
-        current, _ = session_folder(name)
-        for path in sorted(self.folder.glob("round-*/round.train.safetensors"), reverse=True):
-            if path.parent.name < current:
-                steps = stored_reply(path).fields[METRIC + "steps"]
-                return Spent(steps=int(str(steps)))
-        return Spent()
 
     def _session(self, name: str) -> Session:
         parameters = sum(p.numel() for p in self.plan.architecture.build().parameters())
@@ -114,6 +103,11 @@ class Hospital:
         plan = _local_plan(request)
         release = journal.release(digest)
         if release is None:
+            if self._ledger.holds(run=self.plan.run_id, cell=self.plan.config.id, session=name):
+                raise IntegrityError(
+                    f"{self.client} was charged for {name} of {self.plan.config.id}, but its "
+                    f"stored update is missing from {self.folder}; a second release is refused"
+                )
             release = self._release(request, name, plan)
             journal.store_release(digest, release)
         self._ledger.charge(
@@ -139,7 +133,7 @@ class Hospital:
     def _release(self, request: Parcel, name: str, plan: LocalPlan) -> Release:
         inputs, labels = self._records(name, probe=request.fields["kind"] == "probe")
         result: LocalResult = train_locally(
-            self.plan.architecture.module(own_part(request).arrays),  # type: ignore[arg-type]
+            self._module(request),
             inputs,
             labels,
             plan,
@@ -154,20 +148,37 @@ class Hospital:
         }
         return Release(update=result.update, notes=notes)
 
+    def _module(self, request: Parcel) -> nn.Module:
+        """Return the global model of a request, checked."""
+        arrays = own_part(request).arrays
+        if not all(np.isfinite(a).all() for a in arrays.values() if a.dtype.kind == "f"):
+            raise ProtocolError("model: the server sent NaN or infinite parameters")
+        try:
+            return self.plan.architecture.module(arrays)  # type: ignore[arg-type]
+        except (RuntimeError, TypeError) as error:
+            raise ProtocolError(f"model: not one of this federation: {error}") from None
+
     def _with_metrics(
         self, protected: Parcel, request: Parcel, plan: LocalPlan, spent: Spent
     ) -> Parcel:
-        """Add the privacy metrics, none of which depends on data."""
+        """Add the privacy metrics, none of which depends on data.
+
+        The ledger says how many steps were made: Flower forgets a client's state at a restart.
+        They are priced at this hospital's own limits, an upper bound if a round had more noise.
+        """
         metrics: dict[str, float | int] = {}
         if request.fields["kind"] == "round":
-            steps = spent.steps + plan.steps
+            charged = self._ledger.round_steps(run=self.plan.run_id, cell=self.plan.config.id)
+            steps = max(charged, spent.steps + plan.steps)
             metrics["steps"] = steps
-            if plan.noise_multiplier is not None and self.plan.noise_epsilon is not None:
+            policy = self.setup.policy
+            if plan.noise_multiplier is not None:
                 metrics["noise_multiplier"] = plan.noise_multiplier
+            if policy.min_noise_multiplier is not None and self.plan.noise_epsilon is not None:
                 metrics["spent_epsilon"] = spent_epsilon(
                     Mechanism(
-                        noise_multiplier=plan.noise_multiplier,
-                        sample_rate=plan.sample_rate,
+                        noise_multiplier=policy.min_noise_multiplier,
+                        sample_rate=policy.max_sample_rate,
                         steps=steps,
                     ),
                     total_steps=self.plan.total_steps,
@@ -191,6 +202,13 @@ class Hospital:
         return NoiseStream(derived_key(master, self.plan.config.id, self.client, session, purpose))
 
 
+def _digest(request: Parcel) -> str:
+    try:
+        return parcel_digest(request)
+    except ValueError as error:
+        raise PolicyError(f"request: expected finite numbers: {error}") from None
+
+
 def _local_plan(request: Parcel) -> LocalPlan:
     """Read the request; a probe is always one step on all of its records."""
     fields = request.fields
@@ -208,27 +226,3 @@ def _local_plan(request: Parcel) -> LocalPlan:
         noise_multiplier=number("noise_multiplier") if private else None,
         max_grad_norm=number("max_grad_norm") if private else None,
     )
-
-
-def cached_dataset(spec: DataSpec, root: Path) -> Dataset:
-    """Load a dataset once a process."""
-    return _load_cached(_Key(spec), str(root))
-
-
-class _Key:
-    """A hashable stand-in for a data spec whose ranges are a mapping."""
-
-    def __init__(self, spec: DataSpec) -> None:
-        self.spec = spec
-        self._text = repr(spec)
-
-    def __hash__(self) -> int:
-        return hash(self._text)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Key) and other._text == self._text
-
-
-@lru_cache(maxsize=2)
-def _load_cached(key: _Key, root: str) -> Dataset:
-    return load_dataset(key.spec, Path(root))

@@ -34,6 +34,11 @@ class Charge(BaseModel):
     noise_multiplier: float | None
     reproduction: bool
 
+    @property
+    def release(self) -> tuple[str, str, str]:
+        """What was released: run, cell and session."""
+        return self.run, self.cell, self.session
+
 
 class Ledger:
     """An append-only file for one hospital and one dataset.
@@ -54,16 +59,24 @@ class Ledger:
             Whether it was new.
 
         Raises:
-            IntegrityError: The ledger is damaged.
+            IntegrityError: The ledger is damaged, or holds another charge for that release.
         """
         private_folder(self.path.parent)
         lock = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            known = {(c.run, c.cell, c.session) for c in self.charges()}
-            if (charge.run, charge.cell, charge.session) in known:
-                return False
+            for known in self.charges():
+                if known == charge:
+                    return False
+                if known.release == charge.release:
+                    raise IntegrityError(
+                        f"ledger {self.path}: {charge.session} of cell {charge.cell} was charged "
+                        "before, for another mechanism"
+                    )
+            new_file = not self.path.exists()
             append_line(self.path, charge.model_dump())
+            if new_file:
+                _sync_folder(self.path.parent)
             return True
         finally:
             os.close(lock)
@@ -79,9 +92,27 @@ class Ledger:
         except ValueError as error:
             raise IntegrityError(f"ledger {self.path} is damaged: {error}") from None
 
+    def holds(self, *, run: str, cell: str, session: str) -> bool:
+        """Return whether a release was charged."""
+        return any(c.release == (run, cell, session) for c in self.charges())
+
+    def round_steps(self, *, run: str, cell: str) -> int:
+        """Return the steps charged for the rounds of one cell."""
+        charged = [c for c in self.charges() if (c.run, c.cell) == (run, cell)]
+        return sum(c.steps for c in charged if c.kind == "round")
+
     def mechanisms(self) -> dict[tuple[float | None, float], int]:
         """Return (noise multiplier, sampling rate) to total steps over everything charged."""
         total: Counter[tuple[Any, float]] = Counter()
         for charge in self.charges():
             total[charge.noise_multiplier, charge.sample_rate] += charge.steps
         return dict(total)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new file's name as durable as its content."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

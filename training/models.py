@@ -119,7 +119,9 @@ class TorchArchitecture:
         try:
             module = builder(self.input_shape, self.classes, **self.options)
         except (TypeError, ValueError) as error:
-            raise ConfigError(f"model.options {dict(self.options)} of {self.name!r}: {error}") from None
+            raise ConfigError(
+                f"model.options {dict(self.options)} of {self.name!r}: {error}"
+            ) from None
         if list(module.buffers()):
             raise ConfigError(
                 f"model.name {self.name!r} has buffers, such as BatchNorm's running statistics: "
@@ -144,8 +146,19 @@ class TorchArchitecture:
         """Return logits of shape (records, classes)."""
         module = self.module(weights)
         with torch.no_grad():
-            parts = [module(chunk) for chunk in torch.from_numpy(inputs).split(2048)]
+            parts = [module(chunk) for chunk in torch.split(torch.from_numpy(inputs), 2048)]
         return torch.cat(parts).double().numpy()
+
+    def ordered(self, weights: Weights) -> dict[str, NDArray[np.float32]]:
+        """Return weights in the order of the module's parameters, which files do not keep.
+
+        Raises:
+            ValueError: A parameter is missing, or there is one too many.
+        """
+        names = [name for name, _ in self.build().named_parameters()]
+        if set(names) != set(weights):
+            raise ValueError(f"parameters {sorted(weights)}: expected {sorted(names)}")
+        return {name: weights[name] for name in names}
 
     def unflatten(self, flat: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
         """Name the parts of a flat vector, in the order of the module's parameters."""
@@ -182,7 +195,10 @@ def load_weights(module: nn.Module, weights: Weights) -> None:
 
 
 def flatten(weights: Weights) -> NDArray[np.float32]:
-    """Return all parameters as one vector, in their order."""
+    """Return all parameters as one vector, in the order of the mapping.
+
+    Weights that were read from a file go through ``TorchArchitecture.ordered`` first.
+    """
     return np.concatenate([np.asarray(a, dtype=np.float32).ravel() for a in weights.values()])
 
 

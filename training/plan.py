@@ -71,8 +71,8 @@ class CellPlan:
         architecture: The model.
         seed: Public seed, for the initial weights.
         delta, noise_multiplier, max_grad_norm: Of DP; the last two None without.
-        noise_epsilon: The epsilon that the multiplier was solved for, over all rounds; None
-            without DP.
+        noise_epsilon: The target that the multiplier was solved for, over all rounds or, with
+            ``epsilon_scope: per_round``, for one; None without DP.
         nominal_records: Public size of a hospital.
         aggregation: Protocol settings.
         probes: Laboratory probes.

@@ -2,12 +2,16 @@
 
 import hashlib
 import json
+import math
+import re
 from collections.abc import Mapping
 
 from pydantic import BaseModel, ConfigDict
 
 from audit.core.errors import PolicyError
 from audit.core.parcel import Parcel, Scalar
+
+_SESSION = re.compile(r"round-[0-9]{3,6}(/probe-b[0-9]{1,6}-r[0-9]{1,6})?")
 
 
 class LocalPolicy(BaseModel):
@@ -39,28 +43,62 @@ class LocalPolicy(BaseModel):
     probes: bool
 
     def check(self, request: Parcel) -> None:
-        """Refuse a training request beyond these limits.
+        """Refuse a training request beyond these limits, or one that makes no sense.
+
+        A round's session is named after its number, so that there are at most ``rounds`` of them.
 
         Raises:
             PolicyError: Names the field, the value asked for, and the limit.
         """
         fields = request.fields
-        if self.private:
-            _at_least("noise_multiplier", fields, self.min_noise_multiplier or 0.0)
-            _at_most("max_grad_norm", fields, self.max_grad_norm or 0.0)
-            _at_most("delta", fields, self.delta)
-        _at_most("round", fields, self.rounds)
         if fields.get("roster") != self.roster:
             raise PolicyError("roster: the server's differs from the one pinned here")
-        if fields.get("kind") == "probe":
-            if not self.probes:
-                raise PolicyError("kind: 'probe' asked for; this hospital answers none")
-            _at_most("local_steps", fields, 1)
-            return
-        if fields.get("kind") != "round":
-            raise PolicyError(f"kind: {fields.get('kind')!r} asked for; expected 'round'")
-        _at_most("sample_rate", fields, self.max_sample_rate)
-        _at_most("local_steps", fields, self.max_steps)
+        kind = fields.get("kind")
+        if kind not in ("round", "probe"):
+            raise PolicyError(f"kind: {kind!r} asked for; expected 'round'")
+        if kind == "probe" and not self.probes:
+            raise PolicyError("kind: 'probe' asked for; this hospital answers none")
+        self._check_session(fields, probe=kind == "probe")
+        self._check_privacy(fields)
+        _whole("local_steps", fields)
+        _at_most("local_steps", fields, 1 if kind == "probe" else self.max_steps)
+        _above_zero("sample_rate", fields)
+        _at_most("sample_rate", fields, 1.0 if kind == "probe" else self.max_sample_rate)
+        _above_zero("expected_batch_size", fields)
+        _above_zero("learning_rate", fields)
+        _at_least("momentum", fields, 0.0)
+        _at_most("momentum", fields, 1.0)
+
+    def _check_session(self, fields: Mapping[str, Scalar], *, probe: bool) -> None:
+        number = _whole("round", fields)
+        _at_most("round", fields, self.rounds)
+        folder, _, rest = session_name(fields).partition("/")
+        if folder != f"round-{number:03d}" or bool(rest) != probe:
+            raise PolicyError(
+                f"session: {fields['session']!r} asked for; expected one of round {number}"
+            )
+
+    def _check_privacy(self, fields: Mapping[str, Scalar]) -> None:
+        if self.private:
+            _at_least("noise_multiplier", fields, self.min_noise_multiplier or math.inf)
+            _at_most("max_grad_norm", fields, self.max_grad_norm or 0.0)
+            _above_zero("delta", fields)
+            _at_most("delta", fields, self.delta)
+        if self.private or "noise_multiplier" in fields:
+            _above_zero("noise_multiplier", fields)
+            _above_zero("max_grad_norm", fields)
+
+
+def session_name(fields: Mapping[str, Scalar]) -> str:
+    """Return a request's session, which also names files: nothing but a round or a probe.
+
+    Raises:
+        PolicyError: It is no name of a session.
+    """
+    name = fields.get("session")
+    if not isinstance(name, str) or not _SESSION.fullmatch(name):
+        raise PolicyError(f"session: {name!r} asked for; expected a name such as 'round-001'")
+    return name
 
 
 def roster_digest(public_keys: Mapping[str, bytes]) -> str:
@@ -71,16 +109,35 @@ def roster_digest(public_keys: Mapping[str, bytes]) -> str:
 
 def _number(name: str, fields: Mapping[str, Scalar]) -> float:
     value = fields.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:  # noqa: PLR0124
-        raise PolicyError(f"{name}: {value!r} asked for; expected a number")
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not math.isfinite(float(value))
+    ):
+        raise PolicyError(f"{name}: {value!r} asked for; expected a finite number")
     return float(value)
+
+
+def _whole(name: str, fields: Mapping[str, Scalar]) -> int:
+    if isinstance(fields.get(name), float) or _number(name, fields) < 1:
+        raise PolicyError(f"{name}: {fields[name]!r} asked for; expected a whole number from 1")
+    return int(_number(name, fields))
+
+
+def _above_zero(name: str, fields: Mapping[str, Scalar]) -> None:
+    if _number(name, fields) <= 0:
+        raise PolicyError(f"{name}: {fields[name]!r} asked for; expected a number above 0")
 
 
 def _at_least(name: str, fields: Mapping[str, Scalar], limit: float) -> None:
     if _number(name, fields) < limit:
-        raise PolicyError(f"{name}: {fields[name]} asked for; this hospital wants at least {limit}")
+        raise PolicyError(
+            f"{name}: {fields[name]!r} asked for; this hospital wants at least {limit}"
+        )
 
 
 def _at_most(name: str, fields: Mapping[str, Scalar], limit: float) -> None:
     if _number(name, fields) > limit:
-        raise PolicyError(f"{name}: {fields[name]} asked for; this hospital allows at most {limit}")
+        raise PolicyError(
+            f"{name}: {fields[name]!r} asked for; this hospital allows at most {limit}"
+        )

@@ -1,4 +1,4 @@
-"""The exchangeable part: a protocol's server and client halves, by the name in the configuration."""
+"""The exchangeable part: a protocol's server and client halves, by their configured name."""
 
 from audit.core.config import AggregationConfig
 from audit.core.errors import ConfigError

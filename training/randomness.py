@@ -4,6 +4,7 @@ torch's CPU generator keeps 32 bits of its seed, which an adversary tries out in
 client and round has its own 256-bit key from the operating system, stretched by ChaCha20.
 """
 
+import json
 import secrets
 from typing import Any
 
@@ -27,8 +28,8 @@ class NoiseStream:
 
     Source:
         Key stream: ChaCha20 (RFC 8439). Gaussians: Box and Muller 1958, in float64 on uniforms of
-        53 bits. Floating-point Gaussians leave the residual risk of Mironov 2012
-        (doi 10.1145/2382196.2382264), which the report names.
+        52 bits, so none lies further out than 8.6 deviations. Floating-point Gaussians leave the
+        residual risk of Mironov 2012 (doi 10.1145/2382196.2382264), which the report names.
     """
 
     def __init__(self, key: bytes) -> None:
@@ -38,9 +39,8 @@ class NoiseStream:
         self._keystream = cipher.encryptor()
 
     def uniform(self, count: int) -> NDArray[np.float64]:
-        """Return ``count`` uniforms in (0, 1), multiples of 2**-53 plus half of that."""
-        words = np.frombuffer(self._keystream.update(bytes(8 * count)), dtype="<u8")
-        return ((words >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+        """Return ``count`` uniforms in (0, 1): ``open_uniforms`` of the key stream."""
+        return open_uniforms(np.frombuffer(self._keystream.update(bytes(8 * count)), dtype="<u8"))
 
     def gaussian(self, count: int) -> NDArray[np.float64]:
         """Return ``count`` independent standard Gaussians."""
@@ -58,6 +58,19 @@ class NoiseStream:
         return np.flatnonzero(self.uniform(records) < rate)
 
 
+def open_uniforms(words: NDArray[np.uint64]) -> NDArray[np.float64]:
+    """Map random 64-bit words to uniforms in (0, 1): odd multiples of 2**-53, all exact.
+
+    With one bit more, the half would be rounded away and the largest word would give 1.
+
+    Example:
+        >>> open_uniforms(np.array([0, 2**64 - 1], dtype=np.uint64)).tolist() == [
+        ...     2**-53, 1 - 2**-53]
+        True
+    """
+    return ((words >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
+
+
 def derived_key(master: bytes, *names: str) -> bytes:
     """Derive the key of one purpose from a master key, by HKDF-SHA256.
 
@@ -65,7 +78,7 @@ def derived_key(master: bytes, *names: str) -> bytes:
         master: 32 secret bytes.
         names: Cell, client, session and purpose.
     """
-    info = "\x1f".join(("fl-privacy-audit/noise/v1", *names)).encode()
+    info = json.dumps(["fl-privacy-audit/noise/v1", *names]).encode()
     kdf = HKDF(algorithm=hashes.SHA256(), length=KEY_BYTES, salt=None, info=info)
     derived: Any = kdf.derive(master)
     return bytes(derived)

@@ -15,7 +15,7 @@ from training.wire import message_parcel
 SENT, RECEIVED = "sent", "received"
 
 
-class RecordingGrid(Grid):  # type: ignore[misc]
+class RecordingGrid(Grid):
     """Wraps any grid and writes ``transcript/round-NNN/<session>.<stage>.<client>.<way>``.
 
     Args:

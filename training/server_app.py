@@ -1,13 +1,14 @@
 """The Flower ServerApp of one cell: rounds, probes, the server's log, and resuming."""
 
 from collections.abc import Callable, Mapping
+from typing import Any, cast
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord
 from flwr.serverapp import Grid, ServerApp
 from numpy.typing import NDArray
 
-from audit.core.errors import AuditError
+from audit.core.errors import AuditError, IntegrityError
 from audit.core.parcel import Parcel, Scalar
 from audit.core.views import Weights
 from audit.store.files import read_json_lines, write_json_lines
@@ -37,7 +38,7 @@ def build_server_app(plan: CellPlan, *, evaluate: Evaluation, progress: Progress
     """
     app = ServerApp()
 
-    @app.main()  # type: ignore[untyped-decorator]
+    @app.main()
     def main(grid: Grid, context: Context) -> None:
         _Server(plan, RecordingGrid(grid, plan.cell), evaluate, progress).run()
 
@@ -82,7 +83,7 @@ class _Server:
                 evaluate_fn=self._finish_round,
             )
         if all(line["failure"] for line in self._log):
-            reasons = sorted({str(line["failure"]) for line in self._log})
+            reasons = sorted({reason for line in self._log for reason in _reasons(line)})
             raise AuditError(f"{plan.config.id}: every round failed: {'; '.join(reasons)}")
         write_weights(plan.cell.model, self._model_after(plan.config.schedule.rounds))
 
@@ -100,7 +101,11 @@ class _Server:
     def _model_after(self, round_number: int) -> Weights:
         if round_number == 0:
             return self._plan.architecture.initial(self._plan.seed)
-        return read_weights(self._plan.cell.transcript(round_number) / "round.model.safetensors")
+        path = self._plan.cell.transcript(round_number) / "round.model.safetensors"
+        try:
+            return self._plan.architecture.ordered(read_weights(path))
+        except ValueError as error:
+            raise IntegrityError(f"{path} is not a model of this cell: {error}") from None
 
     def _common(self) -> dict[str, Scalar]:
         plan = self._plan
@@ -173,5 +178,9 @@ class _Server:
         self._log.append(line)
         write_json_lines(self._plan.cell.metrics, self._log)
         self._progress(number, accuracy)
-        return MetricRecord(accuracy)
+        return MetricRecord(cast(Any, accuracy))
 
+
+def _reasons(line: Mapping[str, Any]) -> list[str]:
+    """Why a round failed: the server's reason, and those of the hospitals that refused."""
+    return [str(line["failure"]), *(f"{c}: {r}" for c, r in line["refusals"].items())]

@@ -1,5 +1,6 @@
 """Secure aggregation as a Flower strategy: FedAvg whose mean comes out of a protocol."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +16,6 @@ from audit.core.parcel import Parcel, Scalar
 from audit.core.views import Weights
 from training.secagg.protocol import Aggregate, ServerProtocol, Session
 from training.wire import METRIC, PROTOCOL, message_parcel, protocol_part, to_record, with_protocol
-
-
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +37,7 @@ class RoundReport:
     refusals: Mapping[str, str]
 
 
-class SecureAggregationStrategy(FedAvg):  # type: ignore[misc]
+class SecureAggregationStrategy(FedAvg):
     """FedAvg over client deltas, with an exchangeable aggregation protocol.
 
     The server learns what the protocol shows it: with ``masked`` the mean and no single update.
@@ -209,7 +208,7 @@ class SecureAggregationStrategy(FedAvg):  # type: ignore[misc]
             client: {
                 k.removeprefix(METRIC): v
                 for k, v in parcel.fields.items()
-                if k.startswith(METRIC) and isinstance(v, int | float)
+                if k.startswith(METRIC) and isinstance(v, int | float) and math.isfinite(v)
             }
             for client, parcel in answered.items()
         }
@@ -229,7 +228,7 @@ def _without_metrics(parcel: Parcel) -> Parcel:
     return Parcel(arrays=parcel.arrays, fields=fields)
 
 
-def _summary(report: RoundReport) -> dict[str, float]:
+def _summary(report: RoundReport) -> dict[str, Any]:
     """The worst privacy metric over hospitals, for Flower's own history."""
     summary: dict[str, float] = {}
     for metrics in report.metrics.values():

@@ -19,7 +19,9 @@ def to_record(parcel: Parcel) -> RecordDict:
     config = {k: v for k, v in parcel.fields.items() if not k.startswith(METRIC)}
     record = RecordDict(
         {
-            ARRAYS: ArrayRecord({k: Array(np.ascontiguousarray(v)) for k, v in parcel.arrays.items()}),
+            ARRAYS: ArrayRecord(
+                {k: Array(np.asarray(v, order="C")) for k, v in parcel.arrays.items()}
+            ),
             CONFIG: ConfigRecord(cast(Any, config)),
         }
     )

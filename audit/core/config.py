@@ -187,6 +187,23 @@ class CandidatesConfig(_Section):
     nonmembers: int = Field(default=10_000, ge=1)
 
 
+class ReferenceConfig(_Section):
+    """Accuracies that were published for the same experiment, shown beside ours.
+
+    Attributes:
+        title: Heading of the column.
+        accuracy: Epsilon to accuracy, as a fraction.
+    """
+
+    title: str
+    accuracy: dict[str, Fraction]
+
+    def at(self, epsilon: float) -> float | None:
+        """Return the published accuracy at an epsilon, or None."""
+        found = (a for key, a in self.accuracy.items() if _epsilon_key(key) == epsilon)
+        return next(found, None)
+
+
 class CellOverride(_Section):
     """What one epsilon does differently: a model, and any keys of the schedule."""
 
@@ -207,12 +224,13 @@ class Config(_Section):
     aggregation: AggregationConfig = AggregationConfig()
     probes: ProbesConfig = ProbesConfig()
     candidates: CandidatesConfig = CandidatesConfig()
+    reference: ReferenceConfig | None = None
     per_epsilon: dict[str, CellOverride] = {}
 
     @model_validator(mode="after")
     def _check(self) -> "Config":
         cells = [cell_id(e) for e in self.privacy.epsilons]
-        for key in self.per_epsilon:
+        for key in (*self.per_epsilon, *(self.reference.accuracy if self.reference else ())):
             _epsilon_key(key)
         for epsilon, cell in zip(self.privacy.epsilons, cells, strict=True):
             schedule = self.cell(epsilon).schedule
@@ -293,5 +311,5 @@ def _epsilon_key(key: str) -> float:
         return _epsilon(float(text))
     except ValueError:
         raise ValueError(
-            f"per_epsilon key {key!r}: expected an epsilon such as '0.5' or 'inf'"
+            f"key {key!r}: expected an epsilon such as '0.5' or 'inf'"
         ) from None

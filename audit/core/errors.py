@@ -41,3 +41,9 @@ class PolicyError(AuditError):
 
 class PrivacyClaimError(AuditError):
     """A privacy claim does not survive its independent recomputation."""
+
+
+class ViewError(AuditError):
+    """A view lacks what an attack needs."""
+
+    exit_code = 4

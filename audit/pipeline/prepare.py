@@ -12,6 +12,7 @@ from audit.core.config import Config
 from audit.core.errors import ConfigError
 from audit.core.parcel import Parcel
 from audit.core.randomness import named_generator
+from training.data.configured import data_root, data_spec
 from training.data.dataset import Dataset
 from training.data.loaders import load_dataset
 from training.data.partition import partition
@@ -59,11 +60,6 @@ class Prepared:
     game: Game
 
 
-def data_root() -> Path:
-    """Return the data root: ``$AUDIT_DATA``, else ``./data``."""
-    return Path(os.environ.get("AUDIT_DATA") or "data")
-
-
 def ledger_root() -> Path:
     """Return where hospitals keep their ledgers: ``$AUDIT_LEDGER``, else ``./ledger``."""
     return Path(os.environ.get("AUDIT_LEDGER") or "ledger")
@@ -80,18 +76,7 @@ def prepare(config: Config, *, download: bool = False) -> Prepared:
         DataError: A file is missing or damaged.
         ConfigError: The data cannot serve so many hospitals or probes.
     """
-    spec = DataSpec(
-        name=config.data.name,
-        path=config.data.path,
-        label=config.data.label,
-        patient=config.data.patient,
-        site=config.data.site,
-        classes=config.data.classes,
-        class_names=config.data.class_names,
-        public=config.data.public,
-        ranges=config.data.ranges,
-        value_range=config.data.value_range,
-    )
+    spec = data_spec(config.data)
     dataset = load_dataset(spec, data_root(), download)
     divided = split(
         dataset,

@@ -20,13 +20,19 @@ def write_table(run: RunDirectory) -> dict[str, Any]:
             ``audit attack`` wrote become the rows' leakage.
     """
     scores = [Score.model_validate(line) for line in read_json_lines(run.path / "scores.jsonl")]
-    cells = [c for c in (run.cell(cell.id) for cell in run.config.cells) if c.done]
+    config = run.config
+    cells = [c for c in (run.cell(cell.id) for cell in config.cells) if c.done]
+    published = {
+        cell.id: config.reference.at(cell.epsilon) if config.reference else None
+        for cell in config.cells
+    }
     summaries = [read_json(cell.summary) for cell in cells]
     baseline = next((s["accuracy"] for s in summaries if s["target_epsilon"] is None), None)
     rows = [
         {
             **{k: v for k, v in summary.items() if k not in {"schema", "claims"}},
             "baseline_accuracy": baseline,
+            "reference_accuracy": published[summary["cell"]],
             "verdict": None,
             "claims": summary["claims"],
             "leakage": [

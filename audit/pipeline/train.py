@@ -14,7 +14,6 @@ from audit.core.loading import dump_config
 from audit.core.views import Weights
 from audit.pipeline.cost import training_cost
 from audit.pipeline.prepare import Prepared, ledger_root, prepare, split_record, victims_parcel
-from audit.pipeline.prepare import data_root as default_data_root
 from audit.pipeline.privacy import CellPrivacy, cell_privacy, claims
 from audit.pipeline.table import write_table
 from audit.stats import wilson_interval
@@ -23,6 +22,7 @@ from audit.store.parcels import write_parcel
 from audit.store.run import CellDirectory, RunDirectory
 from audit.vault import Vault
 from training.backends.inprocess import DropOut
+from training.data.configured import data_root
 from training.federation import Backend, new_identities, run_cell, set_up_hospitals
 from training.models import TorchArchitecture, architecture
 from training.plan import CellPlan, HospitalSetup
@@ -241,7 +241,7 @@ class _Run:
             aggregation=config.aggregation,
             probes=config.probes,
             data=self._prepared.spec,
-            data_root=default_data_root().absolute(),
+            data_root=data_root().absolute(),
             ledgers=ledger_root().absolute(),
             device=self._options.device,
             noise_master=bytes.fromhex(key) if key else None,

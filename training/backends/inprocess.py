@@ -13,8 +13,6 @@ from flwr.serverapp import Grid, ServerApp
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
-from audit.core.errors import PolicyError, ProtocolError
-
 FIRST_NODE = 100
 ERROR_CODE = 0
 
@@ -22,7 +20,7 @@ DropOut = Callable[[Message], bool]
 """Says of a message on its way to a hospital whether that hospital is gone."""
 
 
-class InProcessGrid(Grid):  # type: ignore[misc]
+class InProcessGrid(Grid):
     """Calls a ClientApp for each message, with a persistent context for each node.
 
     Args:
@@ -98,10 +96,7 @@ class InProcessGrid(Grid):  # type: ignore[misc]
         if self._dropped is not None and self._dropped(message):
             return Message(Error(code=ERROR_CODE, reason="dropped out"), reply_to=message)
         context = self._contexts[message.metadata.dst_node_id]
-        try:
-            return self._app(copy.deepcopy(message), context)
-        except (PolicyError, ProtocolError) as error:
-            return Message(Error(code=ERROR_CODE, reason=str(error)), reply_to=message)
+        return self._app(copy.deepcopy(message), context)
 
 
 def run_inprocess(

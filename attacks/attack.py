@@ -1,0 +1,74 @@
+"""What an attack is: one pure step from a view to a guess. It never sees truth, disk or settings."""
+
+from enum import StrEnum
+from typing import Any, Protocol
+
+import numpy as np
+
+from audit.core.errors import ViewError
+from audit.core.guesses import Guess
+from audit.core.views import Observation, SecaggServerView, ServerView, View, Weights
+
+
+class Budget(StrEnum):
+    """How much computation an attack may spend."""
+
+    QUICK = "quick"
+    STANDARD = "standard"
+    THOROUGH = "thorough"
+
+
+class Attack(Protocol):
+    """One attack; hyperparameters come in through its constructor."""
+
+    def guess(self, view: View, rng: np.random.Generator) -> Guess:
+        """Guess from a view; the same view and generator state give the same guess.
+
+        Raises:
+            ViewError: The view lacks what the attack needs; says what.
+        """
+        ...
+
+
+def released_model(view: View, attack: str) -> Weights:
+    """Return the released weights of a view that has them.
+
+    Raises:
+        ViewError: The view has no weights.
+    """
+    weights = getattr(view, "weights", None)
+    if weights is None:
+        raise ViewError(
+            f"{attack} needs the released weights, which {type(view).__name__} does not have"
+        )
+    released: Weights = weights
+    return released
+
+
+def probe_observations(view: View, attack: str) -> tuple[Observation, ...]:
+    """Return the probes of a server's view.
+
+    Raises:
+        ViewError: The view has no probes.
+    """
+    if not isinstance(view, ServerView | SecaggServerView):
+        raise ViewError(
+            f"{attack} needs the probes that a server sees, "
+            f"which {type(view).__name__} does not have"
+        )
+    if not view.probes:
+        raise ViewError(f"{attack} needs probes, and this run recorded none (see `probes`)")
+    return view.probes
+
+
+def records_in(observation: Observation) -> int:
+    """Return how many records a probe mixes, over all its clients."""
+    return (observation.records or 0) * len(observation.clients)
+
+
+def gradient_of(observation: Observation) -> dict[str, Any]:
+    """Return the mean gradient behind a single step: minus the update over the learning rate."""
+    return {
+        name: -np.asarray(array, dtype=np.float64) / observation.learning_rate
+        for name, array in observation.update.items()
+    }

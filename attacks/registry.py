@@ -1,0 +1,101 @@
+"""All attacks: one line each. Adding an attack is one file and one entry here."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib import import_module
+
+from attacks.attack import Attack, Budget
+from audit.core.adversaries import Adversary
+from audit.core.errors import ConfigError
+
+
+class Family(StrEnum):
+    """What an attack guesses."""
+
+    MEMBERSHIP = "membership"
+    INVERSION = "inversion"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """An attack's line in the registry.
+
+    Args:
+        id: As on the command line and in every record.
+        title: One line for people.
+        family: What it guesses, and so how it is scored.
+        adversaries: Whose views it runs on.
+        source: Paper and section.
+        module: Where its ``build(budget)`` is; imported when the attack is run.
+        baseline: Another entry, run on the same view, whose score is this one's chance level.
+    """
+
+    id: str
+    title: str
+    family: Family
+    adversaries: tuple[Adversary, ...]
+    source: str
+    module: str
+    baseline: str | None = None
+
+    def build(self, budget: Budget) -> Attack:
+        """Return the attack with the hyperparameters of a budget."""
+        build: Callable[[Budget], Attack] = import_module(self.module).build
+        return build(budget)
+
+
+_SERVERS = (Adversary.SERVER, Adversary.SECAGG_SERVER)
+
+_ALL = (
+    Entry(
+        id="loss",
+        title="loss threshold",
+        family=Family.MEMBERSHIP,
+        adversaries=(Adversary.RECIPIENT,),
+        source="Yeom et al. 2018, arXiv:1709.01604, section 3.2 (adversary 2)",
+        module="attacks.membership.loss",
+    ),
+    Entry(
+        id="art-rule",
+        title="ART's rule: classified correctly means member",
+        family=Family.MEMBERSHIP,
+        adversaries=(Adversary.RECIPIENT,),
+        source="Adversarial Robustness Toolbox; Yeom et al. 2018, arXiv:1709.01604 (gap attack)",
+        module="attacks.membership.art_rule",
+    ),
+    Entry(
+        id="prior-mean",
+        title="baseline without gradient: the population's mean record",
+        family=Family.INVERSION,
+        adversaries=_SERVERS,
+        source="prior-only baseline",
+        module="attacks.inversion.prior",
+    ),
+    Entry(
+        id="dlg",
+        title="deep leakage from gradients",
+        family=Family.INVERSION,
+        adversaries=_SERVERS,
+        source="Zhu et al. 2019, arXiv:1906.08935, section 3",
+        module="attacks.inversion.dlg",
+        baseline="prior-mean",
+    ),
+)
+
+ATTACKS = {entry.id: entry for entry in _ALL}
+
+
+def select(only: list[str] | None) -> list[Entry]:
+    """Return the chosen attacks, each preceded by its baseline, in the registry's order.
+
+    Raises:
+        ConfigError: An id is unknown.
+    """
+    if not only:
+        return list(_ALL)
+    for name in only:
+        if name not in ATTACKS:
+            raise ConfigError(f"--only {name!r}: unknown attack; expected one of {', '.join(ATTACKS)}")
+    wanted = {*only, *(ATTACKS[name].baseline for name in only)}
+    return [entry for entry in _ALL if entry.id in wanted]

@@ -1,0 +1,219 @@
+"""The commands."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from audit.cli.options import (
+    DebugOption,
+    JsonOption,
+    RunArgument,
+    default_out,
+    open_run,
+    print_json,
+    stderr,
+    stdout,
+)
+from audit.core.errors import AuditError, ConfigError
+from audit.core.loading import dump_config, load_config
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Measure what federated learning with DP and secure aggregation really leaks.",
+)
+
+FAILED_ATTACK = 5
+UNSCORED = 4
+
+
+class BackendName(StrEnum):
+    """Where the federation runs."""
+
+    INPROCESS = "inprocess"
+    RAY = "ray"
+
+
+class DeviceName(StrEnum):
+    """Where the hospitals compute."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+    AUTO = "auto"
+
+
+class BudgetName(StrEnum):
+    """How much an attack may compute."""
+
+    QUICK = "quick"
+    STANDARD = "standard"
+    THOROUGH = "thorough"
+
+
+@app.command()
+def train(
+    config: Annotated[
+        str | None, typer.Argument(help="Path or shipped name; `demo` without it.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Run directory to make.")] = None,
+    override: Annotated[
+        list[str] | None, typer.Option("-o", help="Setting as key=value, such as schedule.rounds=3.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with --out, or the newest.")] = False,
+    backend: Annotated[BackendName, typer.Option()] = BackendName.INPROCESS,
+    seeds: Annotated[int, typer.Option(min=1, help="Complete runs, RUN-s0 and so on.")] = 1,
+    device: Annotated[DeviceName, typer.Option()] = DeviceName.CPU,
+    download: Annotated[bool, typer.Option("--download", help="Fetch MNIST if missing.")] = False,
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="Print the resolved configuration and stop.")
+    ] = False,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Train the federation for every epsilon and record what each party could see."""
+    from audit.cli.training import train_runs  # noqa: PLC0415
+
+    del debug
+    given = config is not None or bool(override) or not resume
+    settings = load_config(config or "demo", override or ()) if given else None
+    if print_config:
+        settings = settings or open_run(out).config
+        typer.echo(dump_config(settings), nl=False)
+        return
+    runs = train_runs(
+        settings,
+        out=out,
+        resume=resume,
+        seeds=seeds,
+        backend=backend.value,
+        device=device.value,
+        download=download,
+    )
+    if as_json:
+        print_json({"runs": [str(run.path) for run in runs]})
+    else:
+        for run in runs:
+            stderr.print(f"next: audit attack {run.path}", soft_wrap=True, highlight=False)
+            typer.echo(str(run.path))
+
+
+@app.command()
+def attack(
+    run: RunArgument = None,
+    only: Annotated[list[str] | None, typer.Option(help="Id of an attack; repeatable.")] = None,
+    adversary: Annotated[list[str] | None, typer.Option(help="An adversary; repeatable.")] = None,
+    budget: Annotated[BudgetName, typer.Option()] = BudgetName.STANDARD,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Attack the recordings of a run and put the leakage into its table."""
+    from audit.cli.attacking import attack_run  # noqa: PLC0415
+
+    del debug
+    opened = open_run(run)
+    report = attack_run(
+        opened, only=tuple(only or ()), adversaries=tuple(adversary or ()), budget=budget.value
+    )
+    if as_json:
+        print_json({"run": str(opened.path), "failed": report.failed, "unscored": report.unscored})
+    for name, error in report.failed.items():
+        stderr.print(f"[red]failed:[/] {name}: {error}", soft_wrap=True, highlight=False)
+    if report.unscored:
+        stderr.print("guesses are kept, but the run's secrets to score them are missing")
+    stderr.print(f"next: audit table {opened.path}", soft_wrap=True, highlight=False)
+    if report.failed:
+        raise typer.Exit(FAILED_ATTACK)
+    if report.unscored:
+        raise typer.Exit(UNSCORED)
+
+
+@app.command()
+def table(run: RunArgument = None, as_json: JsonOption = False, debug: DebugOption = False) -> None:
+    """Show accuracy, epsilon and leakage side by side, and draw both plots."""
+    from audit.cli.tables import show_table  # noqa: PLC0415
+
+    del debug
+    show_table(open_run(run), as_json=as_json)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path | None, typer.Option(help="Run directory to make.")] = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Train, attack and show the table on scikit-learn's digits, in under three minutes."""
+    from audit.cli.attacking import attack_run  # noqa: PLC0415
+    from audit.cli.tables import show_table  # noqa: PLC0415
+    from audit.cli.training import train_runs  # noqa: PLC0415
+
+    del debug
+    settings = load_config("demo")
+    (run,) = train_runs(settings, out=out or default_out("demo"))
+    report = attack_run(run, budget=BudgetName.QUICK.value)
+    show_table(run, as_json=as_json)
+    if report.failed:
+        raise AuditError(f"{len(report.failed)} attacks failed: {', '.join(report.failed)}")
+
+
+@app.command()
+def attacks(as_json: JsonOption = False, debug: DebugOption = False) -> None:
+    """List the attacks, whose view each has, and where it was published."""
+    from rich.table import Table  # noqa: PLC0415
+
+    from attacks.registry import ATTACKS  # noqa: PLC0415
+
+    del debug
+    if as_json:
+        print_json(
+            [
+                {
+                    "id": entry.id,
+                    "title": entry.title,
+                    "family": entry.family.value,
+                    "adversaries": [adversary.value for adversary in entry.adversaries],
+                    "source": entry.source,
+                }
+                for entry in ATTACKS.values()
+            ]
+        )
+        return
+    shown = Table("id", "what", "adversaries", "source")
+    for entry in ATTACKS.values():
+        shown.add_row(entry.id, entry.title, ", ".join(entry.adversaries), entry.source)
+    stdout.print(shown)
+
+
+@app.command()
+def doctor(as_json: JsonOption = False, debug: DebugOption = False) -> None:
+    """Check the environment: versions, data, devices, and what each hospital has spent."""
+    from audit.cli.checkup import examine  # noqa: PLC0415
+
+    del debug
+    facts = examine()
+    if as_json:
+        print_json(facts)
+        return
+    for name, fact in facts.items():
+        stdout.print(f"{name}: {fact}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def purge(
+    run: Annotated[Path, typer.Argument(help="Run directory.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    debug: DebugOption = False,
+) -> None:
+    """Delete a run: its recordings and secrets are patients' data."""
+    import shutil  # noqa: PLC0415
+
+    del debug
+    opened = open_run(run)
+    if not yes:
+        raise ConfigError(f"purge {opened.path}: add --yes to delete it for good")
+    with opened.locked():
+        shutil.rmtree(opened.path)
+    stderr.print(f"deleted {opened.path}", soft_wrap=True, highlight=False)

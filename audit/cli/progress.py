@@ -1,0 +1,79 @@
+"""Progress on stderr, by rich."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from audit.cli.options import stderr
+from audit.pipeline.train import Watcher
+
+
+@contextmanager
+def training_progress() -> Iterator[Watcher]:
+    """Show one bar a cell, with the last test accuracy."""
+    with _bars() as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def cell(name: str, rounds: int, done: int) -> None:
+            tasks[name] = bars.add_task(name, total=rounds, completed=done, note="")
+
+        def finished(name: str, number: int, metrics: Mapping[str, float]) -> None:
+            bars.update(
+                tasks[name], completed=number, note=f"accuracy {metrics['accuracy']:.1%}"
+            )
+
+        yield Watcher(
+            planned=lambda text: bars.console.print(f"training: {text}"),
+            warned=lambda text: bars.console.print(f"[yellow]warning:[/] {text}"),
+            cell=cell,
+            round=finished,
+        )
+
+
+class AttackProgress:
+    """One bar over all attacks.
+
+    Args:
+        bars: Where it is drawn.
+    """
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._task: TaskID | None = None
+
+    def planned(self, count: int) -> None:
+        """Say how many attacks will run."""
+        self._task = self._bars.add_task("attacks", total=count, note="")
+
+    def started(self, name: str) -> None:
+        """Name the attack that runs now."""
+        if self._task is not None:
+            first = self._bars.tasks[self._task].fields["note"] == ""
+            self._bars.update(self._task, advance=0 if first else 1, note=name)
+
+    def finished(self) -> None:
+        """Fill the bar."""
+        if self._task is not None:
+            total = self._bars.tasks[self._task].total
+            self._bars.update(self._task, completed=total, note="done")
+
+
+@contextmanager
+def attack_progress() -> Iterator[AttackProgress]:
+    """Show a bar over all attacks."""
+    with _bars() as bars:
+        progress = AttackProgress(bars)
+        yield progress
+        progress.finished()
+
+
+def _bars() -> Progress:
+    return Progress(
+        TextColumn("{task.description:>10}"),
+        BarColumn(bar_width=30),
+        TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=stderr,
+    )

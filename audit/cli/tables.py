@@ -1,0 +1,63 @@
+"""What `audit table` and the end of `audit demo` show."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.cli.options import print_json, stderr, stdout
+from audit.core.errors import MissingEvidenceError
+from audit.store.files import read_json
+from audit.store.parcels import read_parcel
+from audit.store.run import RunDirectory
+from reports.figures import draw_plots, draw_reconstructions
+from reports.terminal import render_table
+
+MOST_SHOWN = 4
+"""Reconstructed records in a row of the grid."""
+
+
+def show_table(run: RunDirectory, *, as_json: bool) -> None:
+    """Print a run's table and draw its plots.
+
+    Raises:
+        MissingEvidenceError: No cell is finished.
+    """
+    path = run.path / "table.json"
+    if not path.exists() or not read_json(path)["rows"]:
+        raise MissingEvidenceError(f"{run.path} has no table: no cell is finished yet")
+    table = read_json(path)
+    drawn = draw_plots(table, run.path / "report")
+    panels = _public_panels(run, table)
+    if panels:
+        drawn += draw_reconstructions(panels, run.path / "report" / "reconstructions")
+    if as_json:
+        print_json(table)
+    else:
+        stdout.print(render_table(table, title=f"{run.record['config']}: {run.path}"))
+    stderr.print(f"table: {path}", soft_wrap=True, highlight=False)
+    for picture in drawn:
+        if picture.suffix == ".png":
+            stderr.print(f"plot:  {picture}", soft_wrap=True, highlight=False)
+
+
+def _public_panels(
+    run: RunDirectory, table: Mapping[str, Any]
+) -> list[tuple[str, Mapping[str, NDArray[np.float32]]]]:
+    """Return pictures of public data; those of patients stay in the secrets."""
+    rows = []
+    for row in reversed(table["rows"]):
+        for adversary in ("server", "secagg-server"):
+            folder = run.attack_folder(row["cell"], adversary, "dlg")
+            if not (folder / "panels.safetensors").exists():
+                continue
+            arrays = read_parcel(folder / "panels.safetensors").arrays
+            grouped: dict[str, list[NDArray[np.float32]]] = {}
+            for name in sorted(arrays):
+                kind = name.rpartition("|")[2]
+                grouped.setdefault(kind, []).append(arrays[name].astype(np.float32))
+            shown = {k: np.concatenate(v)[:MOST_SHOWN] for k, v in grouped.items()}
+            if shown and shown["truth"].ndim == 4:
+                rows.append((f"{row['cell']}\n{adversary}", shown))
+    return rows

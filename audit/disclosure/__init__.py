@@ -1,0 +1,158 @@
+"""From the recording to the view of each adversary: the only builder of views.
+
+It reads the transcript, and of the hospitals' folders only what the adversary in question would
+have seen: every update for a server without secure aggregation, the colluders' own for a colluding
+one. It never reads the secrets.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
+
+from audit.core.adversaries import Adversary
+from audit.core.config import CellConfig, Config
+from audit.core.errors import MissingEvidenceError
+from audit.core.views import (
+    ColludingServerView,
+    ParticipantView,
+    QueryView,
+    RecipientView,
+    Records,
+    SecaggServerView,
+    ServerView,
+    View,
+    Weights,
+)
+from audit.disclosure.background import cell_background
+from audit.disclosure.observations import Recording
+from audit.store.parcels import read_weights
+from audit.store.run import RunDirectory
+from training.data.configured import cached_dataset, data_root, data_spec
+from training.models import TorchArchitecture
+from training.plan import HospitalSetup
+
+
+class CountedOracle:
+    """The released model behind a counter (``core.views.Oracle``).
+
+    Args:
+        built: The architecture.
+        weights: The released weights; the adversary is not given them.
+    """
+
+    def __init__(self, built: TorchArchitecture, weights: Weights) -> None:
+        self._built, self._weights = built, weights
+        self.queries = 0
+
+    def probabilities(self, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return class probabilities, shape (records, classes)."""
+        self.queries += len(inputs)
+        chances: NDArray[np.float64] = softmax(self._built.logits(self._weights, inputs), axis=1)
+        return chances
+
+    def labels(self, inputs: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Return the most probable class, shape (records,)."""
+        return self.probabilities(inputs).argmax(axis=1)
+
+
+class Disclosure:
+    """The views of one finished cell.
+
+    Args:
+        run: The run.
+        config: Its configuration.
+        cell: The cell's part of it.
+    """
+
+    def __init__(self, run: RunDirectory, config: Config, cell: CellConfig) -> None:
+        self._config, self._cell = config, cell
+        self._directory = run.cell(cell.id)
+        self._recording = Recording(config, cell, self._directory)
+        self._background = cell_background(config, cell, self._directory)
+
+    def view(self, adversary: Adversary) -> View:
+        """Build the view of an adversary.
+
+        Raises:
+            MissingEvidenceError: The run cannot show what this adversary sees; says why.
+            IntegrityError: The recording is damaged.
+        """
+        builders: dict[Adversary, Callable[[], View]] = {
+            Adversary.QUERY: self._query,
+            Adversary.RECIPIENT: self._recipient,
+            Adversary.PARTICIPANT: self._participant,
+            Adversary.SERVER: self._server,
+            Adversary.SECAGG_SERVER: self._secagg_server,
+            Adversary.COLLUDING_SERVER: self._colluding_server,
+        }
+        if adversary not in builders:
+            raise MissingEvidenceError(f"{adversary}: a recording alone gives no view of it")
+        return builders[adversary]()
+
+    def _query(self) -> QueryView:
+        oracle = CountedOracle(self._recording.architecture, read_weights(self._directory.model))
+        return QueryView(background=self._background, oracle=oracle)
+
+    def _recipient(self) -> RecipientView:
+        weights = read_weights(self._directory.model)
+        return RecipientView(background=self._background, weights=weights)
+
+    def _participant(self) -> ParticipantView:
+        """The first hospital is the curious one."""
+        client = self._config.clients[0]
+        own = self._recording.updates(self._recording.rounds, (client,))
+        return ParticipantView(
+            background=self._background,
+            client=client,
+            models=self._recording.models(),
+            updates={observation.round: observation.update for observation in own},
+            own=self._own_records(client),
+        )
+
+    def _server(self) -> ServerView:
+        recording, everyone = self._recording, self._config.clients
+        return ServerView(
+            background=self._background,
+            models=recording.models(),
+            rounds=tuple(recording.updates(recording.rounds, everyone)),
+            probes=tuple(recording.updates(recording.probes, everyone)),
+        )
+
+    def _secagg_server(self) -> SecaggServerView:
+        if self._config.aggregation.protocol == "plain":
+            raise MissingEvidenceError(
+                "this run aggregated in plain, so no server saw only masked updates"
+            )
+        recording = self._recording
+        return SecaggServerView(
+            background=self._background,
+            models=recording.models(),
+            rounds=tuple(recording.sums(recording.rounds)),
+            probes=tuple(recording.sums(recording.probes)),
+            wire=tuple(recording.wire()),
+        )
+
+    def _colluding_server(self) -> ColludingServerView:
+        """All hospitals but the first side with the server: only DP protects that one."""
+        server, colluders = self._secagg_server(), self._config.clients[1:]
+        sessions = [*self._recording.rounds, *self._recording.probes]
+        return ColludingServerView(
+            background=self._background,
+            server=server,
+            colluders=colluders,
+            updates=tuple(self._recording.updates(sessions, colluders)),
+            keys={s.name: self._recording.private_states(s, colluders) for s in sessions},
+        )
+
+    def _own_records(self, client: str) -> Records:
+        """Follow a hospital's reference to its own data."""
+        setup = HospitalSetup.load(self._directory.client(client))
+        dataset = cached_dataset(data_spec(self._config.data), data_root().absolute())
+        indices = np.array(setup.indices, dtype=np.int64)
+        return Records(
+            ids=tuple(f"own-{i:06d}" for i in range(len(indices))),
+            inputs=dataset.inputs(indices),
+            labels=dataset.y[indices],
+        )

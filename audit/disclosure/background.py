@@ -1,0 +1,70 @@
+"""Auxiliary knowledge: what every adversary is told about a cell."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.core.config import CellConfig, Config
+from audit.core.views import Background, Recipe, Records
+from audit.store.files import read_json
+from audit.store.parcels import read_parcel
+from audit.store.run import CellDirectory
+from training.data.dataset import Scaling
+from training.models import TorchArchitecture, architecture
+
+
+def cell_architecture(cell: CellConfig, directory: CellDirectory) -> TorchArchitecture:
+    """Return the public architecture of a cell's model."""
+    shown = read_parcel(directory.candidates)
+    shape = tuple(int(n) for n in shown.arrays["candidates"].shape[1:])
+    return architecture(cell.model, shape, int(str(shown.fields["classes"])))
+
+
+def cell_background(config: Config, cell: CellConfig, directory: CellDirectory) -> Background:
+    """Return architecture, recipe, candidates and population of a cell."""
+    shown = read_parcel(directory.candidates)
+    scaling = _scaling(shown.arrays, per_feature=bool(shown.fields["per_feature"]))
+    schedule = cell.schedule
+    ids = shown.fields["ids"]
+    population = scaling.apply(shown.arrays["population"])
+    return Background(
+        architecture=cell_architecture(cell, directory),
+        recipe=Recipe(
+            rounds=schedule.rounds,
+            local_steps=schedule.local_steps,
+            expected_batch_size=float(schedule.batch_size),
+            sample_rate=min(1.0, schedule.batch_size / config.privacy.nominal_records),
+            learning_rate=schedule.learning_rate,
+            momentum=schedule.momentum,
+            noise_multiplier=read_json(directory.summary)["noise_multiplier"],
+            max_grad_norm=config.privacy.max_grad_norm if cell.private else None,
+        ),
+        candidates=Records(
+            ids=tuple(str(i) for i in ids) if isinstance(ids, list) else (),
+            inputs=scaling.apply(shown.arrays["candidates"]),
+            labels=shown.arrays["candidate_labels"].astype(np.int64),
+        ),
+        population=Records(
+            ids=tuple(f"population-{i:06d}" for i in range(len(population))),
+            inputs=population,
+            labels=shown.arrays["population_labels"].astype(np.int64),
+        ),
+        record_range=scaling.output_range,
+    )
+
+
+def _scaling(arrays: Mapping[str, NDArray[Any]], *, per_feature: bool) -> Scaling:
+    """Rebuild the public scaling that the candidates were stored with."""
+
+    def constant(name: str) -> float | tuple[float, ...]:
+        values = tuple(float(v) for v in arrays[f"scale.{name}"])
+        return values if per_feature else values[0]
+
+    return Scaling(
+        offset=constant("offset"),
+        divisor=constant("divisor"),
+        low=constant("low"),
+        high=constant("high"),
+    )

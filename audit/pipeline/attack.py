@@ -1,0 +1,284 @@
+"""`audit attack`: views, guesses and scores for every finished cell of a run."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from attacks.attack import Budget
+from attacks.registry import ATTACKS, Entry, Family, select
+from audit.core.adversaries import Adversary
+from audit.core.config import CellConfig, Config
+from audit.core.errors import (
+    ConfigError,
+    IntegrityError,
+    MissingEvidenceError,
+    ViewError,
+)
+from audit.core.guesses import Guess, MembershipGuess, ReconstructionGuess
+from audit.core.randomness import named_generator
+from audit.core.scores import Outcome, Score
+from audit.core.views import View
+from audit.disclosure import Disclosure
+from audit.pipeline.table import write_table
+from audit.scoring import (
+    INVERSION_METRICS,
+    MEMBERSHIP_METRICS,
+    Origin,
+    score_membership,
+    score_reconstruction,
+    unmeasured,
+)
+from audit.store.files import read_json, read_json_lines, sha256_of, write_json, write_json_lines
+from audit.store.guesses import read_guess, write_guess
+from audit.store.parcels import write_parcel
+from audit.store.run import RunDirectory
+from audit.vault import Vault
+
+RESULT_SCHEMA = "audit-result/v1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackOptions:
+    """Which attacks, and how hard.
+
+    Args:
+        only: Ids of attacks; empty: all.
+        adversaries: Names of adversaries; empty: all that an attack can run on.
+        budget: How much computation each may spend.
+        planned: Told once how many attacks will run.
+        progress: Told of each attack before it runs.
+    """
+
+    only: tuple[str, ...] = ()
+    adversaries: tuple[str, ...] = ()
+    budget: Budget = Budget.STANDARD
+    planned: Callable[[int], None] = lambda _: None
+    progress: Callable[[str], None] = lambda _: None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackReport:
+    """What ``attack`` did.
+
+    Args:
+        failed: ``cell/adversary/attack`` to the error that it raised.
+        unscored: Whether guesses were made but the secrets to score them are missing.
+    """
+
+    failed: dict[str, str] = field(default_factory=dict)
+    unscored: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Task:
+    cell: CellConfig
+    adversary: Adversary
+    entry: Entry
+
+    @property
+    def name(self) -> str:
+        return f"{self.cell.id}/{self.adversary.value}/{self.entry.id}"
+
+
+def attack(run: RunDirectory, options: AttackOptions) -> AttackReport:
+    """Run the attacks on every finished cell, score them, and write the table.
+
+    Guesses that were made before from the same recording, budget and seed are kept.
+
+    Raises:
+        ConfigError: An attack or adversary is unknown.
+        MissingEvidenceError: No cell is finished, or the secrets are missing.
+        IntegrityError: The recording is damaged.
+    """
+    wanted = _adversaries(options.adversaries)
+    entries = select(list(options.only))
+    with run.locked():
+        run.check_manifest()
+        return _Attacks(run, options, entries, wanted).run()
+
+
+def _adversaries(names: tuple[str, ...]) -> set[Adversary]:
+    known = {adversary.value: adversary for adversary in Adversary}
+    for name in names:
+        if name not in known:
+            raise ConfigError(
+                f"--adversary {name!r}: unknown; expected one of {', '.join(known)}"
+            )
+    return {known[name] for name in names} or set(Adversary)
+
+
+class _Attacks:
+    """One call of ``attack``, the run's lock held."""
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        options: AttackOptions,
+        entries: list[Entry],
+        adversaries: set[Adversary],
+    ) -> None:
+        self._run, self._options = run, options
+        self._config: Config = run.config
+        self._vault = Vault(run.secrets)
+        self._recording = sha256_of(run.path / "manifest.json")
+        self._failed: dict[str, str] = {}
+        self._unscored = False
+        self._tasks = [
+            _Task(cell=cell, adversary=adversary, entry=entry)
+            for cell in self._config.cells
+            if run.cell(cell.id).done
+            for entry in entries
+            for adversary in entry.adversaries
+            if adversary in adversaries
+        ]
+
+    def run(self) -> AttackReport:
+        """Run all tasks; scores are written after each cell, so an interrupt loses one cell."""
+        self._options.planned(len(self._tasks))
+        for cell in self._config.cells:
+            tasks = [task for task in self._tasks if task.cell.id == cell.id]
+            if tasks:
+                views = _Views(self._run, self._config, cell)
+                self._keep([score for task in tasks for score in self._perform(task, views)])
+        write_table(self._run)
+        self._run.event("attacked", budget=self._options.budget.value, failed=len(self._failed))
+        return AttackReport(failed=self._failed, unscored=self._unscored)
+
+    def _perform(self, task: _Task, views: "_Views") -> list[Score]:
+        self._options.progress(task.name)
+        folder = self._run.attack_folder(task.cell.id, task.adversary.value, task.entry.id)
+        origin = Origin(
+            cell=task.cell.id, adversary=task.adversary.value, attack=task.entry.id
+        )
+        key, reason = self._key(task), None
+        outcome, stored = Outcome.EXECUTED, self._stored(task, key)
+        guess = stored
+        if stored is None:
+            try:
+                guess = task.entry.build(self._options.budget).guess(
+                    views.view(task.adversary), self._rng(task, "guess")
+                )
+                write_guess(folder, guess)
+            except (ViewError, MissingEvidenceError) as error:
+                outcome, reason = Outcome.NOT_RUN, str(error)
+            except IntegrityError:
+                raise
+            except Exception as error:  # noqa: BLE001 - recorded, shown, and the exit code says so
+                outcome, reason = Outcome.FAILED, f"{type(error).__name__}: {error}"
+                self._failed[task.name] = reason
+        scores = self._scores(task, origin, guess) if guess is not None else None
+        if scores is None:
+            scores = unmeasured(
+                origin, _metrics(task.entry), outcome, reason or "the run's secrets are missing"
+            )
+            if guess is not None:
+                scores = [s.model_copy(update={"outcome": Outcome.NOT_RUN}) for s in scores]
+        write_json(
+            folder / "result.json",
+            {
+                "schema": RESULT_SCHEMA,
+                "key": key,
+                "attack": task.entry.id,
+                "title": task.entry.title,
+                "source": task.entry.source,
+                "adversary": task.adversary.value,
+                "cell": task.cell.id,
+                "budget": self._options.budget.value,
+                "outcome": outcome.value,
+                "reason": reason,
+                "scores": [score.model_dump(mode="json") for score in scores],
+            },
+        )
+        return scores
+
+    def _scores(self, task: _Task, origin: Origin, guess: Guess) -> list[Score] | None:
+        """Score a guess; None when the secrets are missing."""
+        try:
+            if isinstance(guess, MembershipGuess):
+                return score_membership(guess, self._vault.membership(), origin)
+            found = score_reconstruction(
+                guess,
+                self._baseline(task),
+                self._vault.victims(),
+                origin,
+                rng=self._rng(task, "bootstrap"),
+            )
+        except MissingEvidenceError:
+            self._unscored = True
+            return None
+        public = bool(self._run.record["dataset"]["public"])
+        base = (
+            self._run.attack_folder(task.cell.id, task.adversary.value, task.entry.id)
+            if public
+            else self._run.secrets / "panels" / task.name
+        )
+        write_parcel(base / "panels.safetensors", found.panels)
+        return found.scores
+
+    def _baseline(self, task: _Task) -> ReconstructionGuess | None:
+        """Return the guess of the attack's baseline, which ran before it on the same view."""
+        if task.entry.baseline is None:
+            return None
+        name = ATTACKS[task.entry.baseline].id
+        folder = self._run.attack_folder(task.cell.id, task.adversary.value, name)
+        guess = read_guess(folder)
+        return guess if isinstance(guess, ReconstructionGuess) else None
+
+    def _stored(self, task: _Task, key: str) -> Guess | None:
+        folder = self._run.attack_folder(task.cell.id, task.adversary.value, task.entry.id)
+        if not (folder / "result.json").exists():
+            return None
+        result = read_json(folder / "result.json")
+        if result.get("key") != key or result.get("outcome") != Outcome.EXECUTED:
+            return None
+        return read_guess(folder)
+
+    def _key(self, task: _Task) -> str:
+        """Hash everything that shaped a guess."""
+        from importlib.metadata import version  # noqa: PLC0415
+
+        parts = (
+            self._recording,
+            task.name,
+            self._options.budget.value,
+            str(self._config.seed),
+            version("fl-privacy-audit"),
+        )
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def _rng(self, task: _Task, purpose: str) -> np.random.Generator:
+        return named_generator(self._config.seed, "attack", task.name, purpose)
+
+    def _keep(self, scores: list[Score]) -> None:
+        """Replace the scores of what was run again, and keep all others, in a stable order."""
+        path = self._run.path / "scores.jsonl"
+        again = {(s.cell, s.adversary, s.attack) for s in scores}
+        old = [Score.model_validate(line) for line in read_json_lines(path)]
+        kept = [s for s in old if (s.cell, s.adversary, s.attack) not in again]
+        order = {cell.id: i for i, cell in enumerate(self._config.cells)}
+        ranked = sorted([*kept, *scores], key=lambda s: (order[s.cell], s.adversary, s.attack))
+        write_json_lines(path, [score.model_dump(mode="json") for score in ranked])
+
+
+class _Views:
+    """The views of one cell, each built once."""
+
+    def __init__(self, run: RunDirectory, config: Config, cell: CellConfig) -> None:
+        self._run, self._config, self._cell = run, config, cell
+        self._built: dict[Adversary, View] = {}
+
+    @cached_property
+    def _disclosure(self) -> Disclosure:
+        return Disclosure(self._run, self._config, self._cell)
+
+    def view(self, adversary: Adversary) -> View:
+        if adversary not in self._built:
+            self._built[adversary] = self._disclosure.view(adversary)
+        return self._built[adversary]
+
+
+def _metrics(entry: Entry) -> tuple[str, ...]:
+    return MEMBERSHIP_METRICS if entry.family is Family.MEMBERSHIP else INVERSION_METRICS

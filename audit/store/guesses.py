@@ -1,0 +1,83 @@
+"""Guesses on disk, so that every score can be computed again from them."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.core.errors import IntegrityError
+from audit.core.guesses import Guess, MembershipGuess, Reconstruction, ReconstructionGuess
+from audit.core.parcel import Parcel
+from audit.store.parcels import read_parcel, write_parcel
+
+NAME = "guess.safetensors"
+
+
+def write_guess(folder: Path, guess: Guess) -> None:
+    """Write ``guess.safetensors`` in an attack's folder."""
+    write_parcel(folder / NAME, _pack(guess))
+
+
+def read_guess(folder: Path) -> Guess:
+    """Read what ``write_guess`` wrote.
+
+    Raises:
+        IntegrityError: It is missing or damaged.
+    """
+    parcel = read_parcel(folder / NAME)
+    try:
+        return _unpack(parcel)
+    except (KeyError, IndexError, ValueError) as error:
+        raise IntegrityError(f"{folder / NAME} is damaged: {error}") from None
+
+
+def _pack(guess: Guess) -> Parcel:
+    if isinstance(guess, MembershipGuess):
+        return Parcel(
+            arrays={"scores": guess.scores},
+            fields={"kind": "membership", "candidates": list(guess.candidates)},
+        )
+    done = guess.reconstructions
+    arrays: dict[str, NDArray[np.generic]] = {}
+    for i, reconstruction in enumerate(done):
+        arrays[f"{i}.records"] = reconstruction.records
+        arrays[f"{i}.labels"] = reconstruction.labels
+    return Parcel(
+        arrays=arrays,
+        fields={
+            "kind": "reconstruction",
+            "observations": [r.observation for r in done],
+            "clients": [",".join(r.clients) for r in done],
+            "objectives": [float(r.objective) for r in done],
+            "skipped": list(guess.skipped),
+            "reasons": list(guess.skipped.values()),
+        },
+    )
+
+
+def _unpack(parcel: Parcel) -> Guess:
+    fields = parcel.fields
+    if fields["kind"] == "membership":
+        return MembershipGuess(
+            candidates=tuple(_texts(fields["candidates"])),
+            scores=parcel.arrays["scores"].astype(np.float64),
+        )
+    observations, clients = _texts(fields["observations"]), _texts(fields["clients"])
+    objectives = [float(text) for text in _texts(fields["objectives"])]
+    return ReconstructionGuess(
+        reconstructions=tuple(
+            Reconstruction(
+                observation=name,
+                clients=tuple(clients[i].split(",")),
+                records=parcel.arrays[f"{i}.records"].astype(np.float32),
+                labels=parcel.arrays[f"{i}.labels"].astype(np.int64),
+                objective=objectives[i],
+            )
+            for i, name in enumerate(observations)
+        ),
+        skipped=dict(zip(_texts(fields["skipped"]), _texts(fields["reasons"]), strict=True)),
+    )
+
+
+def _texts(value: object) -> list[str]:
+    return [str(item) for item in value] if isinstance(value, list | tuple) else []

@@ -1,0 +1,70 @@
+"""Which leakage values stand in the main table and plots, and what they are called."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Row = Mapping[str, Any]
+
+SHOWN = ("auc", "tpr_at_fpr_0.01", "ssim")
+TITLES = {"auc": "AUC", "tpr_at_fpr_0.01": "TPR at 1 % FPR", "ssim": "SSIM"}
+
+
+@dataclass(frozen=True, order=True)
+class Series:
+    """One kind of leakage over all cells.
+
+    Args:
+        metric, adversary, attack, slice: As in a score.
+    """
+
+    metric: str
+    adversary: str
+    attack: str
+    slice: str
+
+    @property
+    def title(self) -> str:
+        """A heading for people."""
+        where = "" if self.slice == "all" else f", {_spoken(self.slice)}"
+        return f"{self.attack}, {self.adversary}{where}: {TITLES.get(self.metric, self.metric)}"
+
+    def find(self, row: Row) -> Mapping[str, Any] | None:
+        """Return the score in a row, or None."""
+        for score in row["leakage"]:
+            if Series.of(score) == self:
+                found: Mapping[str, Any] = score
+                return found
+        return None
+
+    @classmethod
+    def of(cls, score: Mapping[str, Any]) -> "Series":
+        """Return the series that a score belongs to."""
+        return cls(score["metric"], score["adversary"], score["attack"], score["slice"])
+
+
+def main_series(rows: Sequence[Row]) -> list[Series]:
+    """Return the series worth a column: shown metrics, measured somewhere, smallest probes only."""
+    found = {
+        Series.of(score)
+        for row in rows
+        for score in row["leakage"]
+        if score["metric"] in SHOWN and score["value"] is not None
+    }
+    smallest: dict[tuple[str, str, str], Series] = {}
+    for series in sorted(found, key=lambda s: (_size(s.slice), s)):
+        smallest.setdefault((series.metric, series.adversary, series.attack), series)
+    return sorted(
+        smallest.values(), key=lambda s: (SHOWN.index(s.metric), s.attack, s.adversary)
+    )
+
+
+def _size(name: str) -> tuple[int, ...]:
+    """``round-1/batch-4`` is (4, 1): by batch first."""
+    if name == "all":
+        return (0, 0)
+    return tuple(int(part.rpartition("-")[2]) for part in reversed(name.split("/")))
+
+
+def _spoken(name: str) -> str:
+    return name.replace("/", " ").replace("-", " ")

@@ -1,0 +1,100 @@
+"""The accuracy / epsilon / leakage table for a terminal."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from reports.columns import Row, Series, main_series
+
+NOT_MEASURED = "–"
+
+
+def render_table(table: Mapping[str, Any], *, title: str) -> RenderableType:
+    """Return the table of a run, with what was not measured named below it.
+
+    Args:
+        table: The content of ``table.json``.
+        title: Above the table.
+    """
+    rows: list[Row] = table["rows"]
+    series = [one for one in main_series(rows) if not one.attack.startswith("prior-")]
+    shown = Table(title=title, title_justify="left", caption_justify="left")
+    shown.add_column("epsilon", justify="right")
+    shown.add_column("claimed", justify="right")
+    shown.add_column("noise", justify="right")
+    shown.add_column("accuracy [95 %]", justify="right")
+    published = any(row.get("reference_accuracy") is not None for row in rows)
+    if published:
+        shown.add_column("published", justify="right")
+    for one in series:
+        shown.add_column(_heading(one), justify="right")
+    for row in rows:
+        cells = [
+            _number(row["target_epsilon"], "g", missing="no DP"),
+            _number(row["claimed_epsilon"], ".3g", missing="none"),
+            _number(row["noise_multiplier"], ".3g", missing="0"),
+            f"{row['accuracy']:.1%}\n[{row['accuracy_low']:.1%}, {row['accuracy_high']:.1%}]",
+        ]
+        if published:
+            cells.append(_number(row["reference_accuracy"], ".0%"))
+        shown.add_row(*cells, *(_value(one.find(row)) for one in series))
+    return Group(shown, *_notes(rows))
+
+
+def _heading(series: Series) -> str:
+    attack, rest = series.title.split(", ", 1)
+    who, metric = rest.rsplit(": ", 1)
+    return f"{metric}\n{attack}\n{who}"
+
+
+def _value(score: Mapping[str, Any] | None) -> str:
+    if score is None:
+        return NOT_MEASURED
+    if score["value"] is None:
+        return str(score["outcome"])
+    return f"{score['value']:.2f}\n[{score['low']:.2f}, {score['high']:.2f}]"
+
+
+def _number(value: float | None, form: str, *, missing: str = NOT_MEASURED) -> str:
+    return missing if value is None else format(value, form)
+
+
+def _notes(rows: list[Row]) -> list[Text]:
+    """What a reader must know beside the numbers."""
+    notes = []
+    scored = [score for row in rows for score in row["leakage"]]
+    if not scored:
+        notes.append("No attack has run yet: accuracy and epsilon only.")
+    if any(row.get("reproduction") for row in rows):
+        notes.append("Fixed noise key: a reproduction, its claims are void as a guarantee.")
+    probes = [
+        f"{row['probe_epsilon']:.3g} at {row['cell']}"
+        for row in rows
+        if row.get("probe_epsilon") is not None
+    ]
+    if probes:
+        notes.append(
+            "A probe (laboratory only) is a release of its own, beyond the claim: epsilon "
+            + ", ".join(probes)
+            + "."
+        )
+    chance = sorted(
+        {(s["metric"], round(s["chance"], 2)) for s in scored if s["chance"] is not None}
+    )
+    levels = {m: sorted({c for name, c in chance if name == m}) for m, _ in chance}
+    wanted = [(m, levels[m]) for m in ("auc", "tpr_at_fpr_0.01", "ssim") if m in levels]
+    if wanted:
+        said = "; ".join(f"{m} {', '.join(map(str, c))}" for m, c in wanted)
+        notes.append(f"Without information (chance, or the prior-only baseline): {said}.")
+    missing: dict[str, int] = {}
+    for score in scored:
+        if score["value"] is None:
+            reason = f"{score['outcome']}: {score['reason']}"
+            missing[reason] = missing.get(reason, 0) + 1
+    notes += [f"{count} values {reason}" for reason, count in sorted(missing.items())]
+    if scored:
+        notes.append("A value at chance says that this attack failed, not that nothing leaks.")
+    return [Text(note, style="dim") for note in notes]
