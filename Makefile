@@ -33,7 +33,7 @@ check: environment
 	$(BIN)/ruff format --check . || failed="$$failed format"; \
 	$(BIN)/ruff check . || failed="$$failed ruff"; \
 	$(BIN)/mypy || failed="$$failed mypy"; \
-	$(BIN)/lint-imports || failed="$$failed imports"; \
+	$(BIN)/lint-imports --no-logo || failed="$$failed imports"; \
 	if [ -n "$$failed" ]; then echo "check failed:$$failed" >&2; exit 1; fi; \
 	echo "check passed"
 

@@ -208,10 +208,19 @@ def _mean_score(
         return origin.score(
             metric, slice=slice_name, outcome=Outcome.NOT_RUN, reason="the records are no images"
         )
-    clusters = np.repeat(np.arange(len(values)), [len(v) for v in values])
-    interval = stats.cluster_mean_interval(
-        flat, clusters, CONFIDENCE, rng=rng, limits=_LIMITS.get(metric, (0.0, 1.0))
-    )
+    limits = _LIMITS.get(metric, (0.0, 1.0))
+    if len(values) == 1:
+        interval = stats.Interval(
+            value=float(flat.mean()),
+            low=limits[0],
+            high=limits[1],
+            confidence=CONFIDENCE,
+            n=1,
+            method="one update: the metric's whole range",
+        )
+    else:
+        clusters = np.repeat(np.arange(len(values)), [len(v) for v in values])
+        interval = stats.cluster_mean_interval(flat, clusters, CONFIDENCE, rng=rng, limits=limits)
     chance = float(np.concatenate(others).mean()) if others else None
     return origin.score(metric, slice=slice_name, chance=chance, **_interval(interval))
 

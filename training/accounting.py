@@ -116,10 +116,18 @@ def prv_epsilon(mechanism: Mechanism, *, delta: float, error: float) -> float:
         mechanism: What was executed.
         delta: Of the claim.
         error: Discretisation error that the bound includes, in epsilon.
+
+    Raises:
+        PrivacyClaimError: The grid of so fine an error does not fit into memory.
     """
     accountant = PRVAccountant()
     accountant.history = [(mechanism.noise_multiplier, mechanism.sample_rate, mechanism.steps)]
-    return float(accountant.get_epsilon(delta=delta, eps_error=error))
+    try:
+        return float(accountant.get_epsilon(delta=delta, eps_error=error))
+    except MemoryError as failure:
+        raise PrivacyClaimError(
+            f"the accountant cannot resolve epsilon to {error:g} for {mechanism}: {failure}"
+        ) from None
 
 
 @lru_cache(maxsize=256)

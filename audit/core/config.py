@@ -29,6 +29,12 @@ def _finite(value: Any) -> Any:
     return value
 
 
+def _key_text(value: Any) -> Any:
+    """YAML reads the key 0.5 as a number, inf as text and null as nothing; all are epsilons."""
+    return "inf" if value is None else format(value, "g") if isinstance(value, int | float) else value
+
+
+EpsilonKey = Annotated[str, BeforeValidator(_key_text)]
 Epsilon = Annotated[float, BeforeValidator(_epsilon)]
 Positive = Annotated[float, BeforeValidator(_finite), Field(gt=0)]
 Fraction = Annotated[float, BeforeValidator(_finite), Field(ge=0, lt=1)]
@@ -196,7 +202,7 @@ class ReferenceConfig(_Section):
     """
 
     title: str
-    accuracy: dict[str, Fraction]
+    accuracy: dict[EpsilonKey, Fraction]
 
     def at(self, epsilon: float) -> float | None:
         """Return the published accuracy at an epsilon, or None."""
@@ -225,7 +231,7 @@ class Config(_Section):
     probes: ProbesConfig = ProbesConfig()
     candidates: CandidatesConfig = CandidatesConfig()
     reference: ReferenceConfig | None = None
-    per_epsilon: dict[str, CellOverride] = {}
+    per_epsilon: dict[EpsilonKey, CellOverride] = {}
 
     @model_validator(mode="after")
     def _check(self) -> "Config":

@@ -109,7 +109,7 @@ def test_a_missing_field_is_refused_by_name(name):
 
 
 def test_a_probe_is_refused_where_none_were_agreed():
-    with pytest.raises(PolicyError, match="^kind: 'probe' asked for"):
+    with pytest.raises(PolicyError, match=r"^kind: 'probe' asked for"):
         check(PROBE, POLICY.model_copy(update={"probes": False}))
 
 
@@ -127,7 +127,7 @@ def test_a_hospital_that_agreed_to_train_without_dp_does():
         update={"private": False, "min_noise_multiplier": None, "max_grad_norm": None}
     )
     check(ROUND, policy, noise_multiplier=None, max_grad_norm=None, delta=None)
-    with pytest.raises(PolicyError, match="^max_grad_norm"):
+    with pytest.raises(PolicyError, match=r"^max_grad_norm"):
         check(ROUND, policy, noise_multiplier=1.0, max_grad_norm=None)
 
 
@@ -135,7 +135,7 @@ def test_a_hospital_that_agreed_to_train_without_dp_does():
     "name", ["", "/etc/passwd", "round-1", "round-001/..", "round-001/probe-b1-r0/x", "round-001\n"]
 )
 def test_a_session_that_is_no_round_or_probe_names_no_file(name):
-    with pytest.raises(PolicyError, match="^session: "):
+    with pytest.raises(PolicyError, match=r"^session: "):
         session_name({"session": name})
 
 

@@ -79,9 +79,8 @@ def test_arrays_that_are_not_contiguous_survive():
     assert np.array_equal(from_record(to_record(Parcel(arrays={"a": array}))).arrays["a"], array)
 
 
-def test_an_error_is_a_parcel_with_its_reason(monkeypatch):
-    for name in ("run_id", "task_id", "node_id"):
-        monkeypatch.setattr(TaskIdentity, name, 1)
+def test_an_error_is_a_parcel_with_its_reason():
+    TaskIdentity.run_id = TaskIdentity.task_id = TaskIdentity.node_id = 1
     request = Message(to_record(Parcel()), 7, "train")
     reply = Message(Error(code=0, reason="declined"), reply_to=request)
     assert message_parcel(reply).fields == {"error": "declined"}

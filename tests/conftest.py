@@ -1,0 +1,40 @@
+"""Fixtures that several test folders share: one small trained and attacked run a worker."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the tests' ledgers out of the checkout."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AUDIT_LEDGER", str(tmp_path_factory.mktemp("ledger")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The smoke configuration, trained and attacked once; tests must not change it."""
+    from attacks.attack import Budget
+    from audit.core.loading import load_config
+    from audit.pipeline.attack import AttackOptions, attack
+    from audit.pipeline.train import TrainOptions, train
+
+    out = tmp_path_factory.mktemp("runs") / "smoke"
+    run = train(load_config("smoke"), out, TrainOptions())
+    attack(run, AttackOptions(budget=Budget.QUICK))
+    return out
+
+
+@pytest.fixture
+def run_copy(trained: Path, tmp_path: Path) -> Path:
+    """A copy of the trained run that a test may damage."""
+    copy = tmp_path / "run"
+    shutil.copytree(trained, copy)
+    return copy
