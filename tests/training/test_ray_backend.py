@@ -38,7 +38,7 @@ def importable_workers(monkeypatch):
 
 
 def test_the_client_app_of_a_cell_travels_to_a_worker(tmp_path):
-    from ray import cloudpickle  # noqa: PLC0415 - slow to import
+    from ray import cloudpickle  # slow to import
 
     app = cloudpickle.loads(cloudpickle.dumps(build_client_app(make_cell(tmp_path))))
     assert isinstance(app, ClientApp)

@@ -39,7 +39,7 @@ def run_ray(
     """
     if importlib.util.find_spec("ray") is None:
         raise ConfigError("--backend ray: Ray is not installed; install the extra `ray`")
-    from flwr.simulation import run_simulation  # noqa: PLC0415 - slow, and an extra
+    from flwr.simulation import run_simulation  # slow, and an extra
 
     gpus = 1.0 / clients if device.startswith("cuda") else 0.0
     stopped = threading.Event()

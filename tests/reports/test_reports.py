@@ -1,0 +1,62 @@
+import copy
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from reports.figures import draw_plots
+from reports.terminal import render_table
+
+
+@pytest.fixture
+def table(trained: Path) -> dict:
+    return json.loads((trained / "table.json").read_text())
+
+
+def text_of(table: dict) -> str:
+    console = Console(width=160, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    console.print(render_table(table, title="t"))
+    return console.export_text()
+
+
+def test_the_table_shows_accuracy_epsilon_and_leakage_side_by_side(table: dict) -> None:
+    text = text_of(table)
+    for word in ("epsilon", "claimed", "accuracy", "AUC", "SSIM", "no DP", "void as a guarantee"):
+        assert word in text
+    assert f"{table['rows'][0]['accuracy']:.1%}" in text
+
+
+def test_what_was_not_measured_stays_visible(table: dict) -> None:
+    broken = copy.deepcopy(table)
+    for score in broken["rows"][0]["leakage"]:
+        if score["attack"] == "dlg":
+            score.update(value=None, low=None, high=None, outcome="failed", reason="planted")
+    text = text_of(broken)
+    assert "failed" in text
+    assert "planted" in text
+
+
+def test_a_table_without_attacks_says_so(table: dict, tmp_path: Path) -> None:
+    bare = copy.deepcopy(table)
+    for row in bare["rows"]:
+        row["leakage"] = []
+    assert "No attack has run yet" in text_of(bare)
+    drawn = draw_plots(bare, tmp_path)
+    assert {p.name for p in drawn} == {"accuracy.svg", "accuracy.png"}
+
+
+def test_the_same_table_gives_the_same_bytes(table: dict, tmp_path: Path) -> None:
+    first = {p.name: p.read_bytes() for p in draw_plots(table, tmp_path / "a")}
+    second = {p.name: p.read_bytes() for p in draw_plots(table, tmp_path / "b")}
+    assert first == second
+    assert set(first) == {"accuracy.svg", "accuracy.png", "leakage.svg", "leakage.png"}
+
+
+def test_published_accuracies_stand_beside_ours(table: dict, tmp_path: Path) -> None:
+    beside = copy.deepcopy(table)
+    for row in beside["rows"]:
+        row["reference_accuracy"] = 0.9
+    assert "published" in text_of(beside)
+    draw_plots(beside, tmp_path)
+    assert "published" in (tmp_path / "accuracy.svg").read_text()
