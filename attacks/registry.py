@@ -96,6 +96,8 @@ def select(only: list[str] | None) -> list[Entry]:
         return list(_ALL)
     for name in only:
         if name not in ATTACKS:
-            raise ConfigError(f"--only {name!r}: unknown attack; expected one of {', '.join(ATTACKS)}")
+            raise ConfigError(
+                f"--only {name!r}: unknown attack; expected one of {', '.join(ATTACKS)}"
+            )
     wanted = {*only, *(ATTACKS[name].baseline for name in only)}
     return [entry for entry in _ALL if entry.id in wanted]

@@ -225,9 +225,7 @@ def _mean_score(
     return origin.score(metric, slice=slice_name, chance=chance, **_interval(interval))
 
 
-def _skipped_scores(
-    guess: ReconstructionGuess, origin: Origin, measured: set[str]
-) -> list[Score]:
+def _skipped_scores(guess: ReconstructionGuess, origin: Origin, measured: set[str]) -> list[Score]:
     """Return a score for each metric of a probe size that was skipped altogether."""
     reasons: dict[str, str] = {}
     for observation, reason in guess.skipped.items():

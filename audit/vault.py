@@ -4,8 +4,8 @@ from pathlib import Path
 
 from audit.core.errors import MissingEvidenceError
 from audit.core.parcel import Parcel
-from audit.store.files import private_folder, read_json, write_json
-from audit.store.parcels import read_parcel, write_parcel
+from audit.formats.files import private_folder, read_json, write_json
+from audit.formats.parcels import read_parcel, write_parcel
 
 
 class Vault:

@@ -54,9 +54,7 @@ def main_series(rows: Sequence[Row]) -> list[Series]:
     smallest: dict[tuple[str, str, str], Series] = {}
     for series in sorted(found, key=lambda s: (_size(s.slice), s)):
         smallest.setdefault((series.metric, series.adversary, series.attack), series)
-    return sorted(
-        smallest.values(), key=lambda s: (SHOWN.index(s.metric), s.attack, s.adversary)
-    )
+    return sorted(smallest.values(), key=lambda s: (SHOWN.index(s.metric), s.attack, s.adversary))
 
 
 def _size(name: str) -> tuple[int, ...]:

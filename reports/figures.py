@@ -60,7 +60,9 @@ def draw_reconstructions(
                 if kind in arrays and i < len(arrays[kind]):
                     image = np.moveaxis(arrays[kind][i], 0, -1).squeeze()
                     spot.imshow(image, cmap="gray", vmin=0, vmax=1)
-        line[0].text(-0.15, 0.5, title, transform=line[0].transAxes, ha="right", va="center", size=7)
+        line[0].text(
+            -0.15, 0.5, title, transform=line[0].transAxes, ha="right", va="center", size=7
+        )
     for k, kind in enumerate(kinds):
         axes[0][k * most].set_title(kind, size=8, loc="left")
     figure.subplots_adjust(left=0.12, right=0.99, top=0.93, bottom=0.01, wspace=0.06, hspace=0.08)
@@ -93,7 +95,9 @@ def _leakage(rows: list[Row]) -> Figure:
         "auc": ("Membership inference", "AUC"),
         "ssim": ("Gradient inversion of probes", "SSIM with the true record"),
     }
-    for axes, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
+    for axes, metric in zip(
+        figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True
+    ):
         for i, one in enumerate(s for s in series if s.metric == metric):
             found = [(p, one.find(row)) for p, row in zip(places, rows, strict=True)]
             known = [(p, s) for p, s in found if s is not None and s["value"] is not None]
@@ -133,7 +137,10 @@ def _places(rows: list[Row]) -> tuple[list[float], list[str]]:
     finite = [row["target_epsilon"] for row in rows if row["target_epsilon"] is not None]
     end = max(finite, default=1.0) * GAP
     places = [end if row["target_epsilon"] is None else row["target_epsilon"] for row in rows]
-    labels = ["no DP" if row["target_epsilon"] is None else f"{p:g}" for row, p in zip(rows, places, strict=True)]
+    labels = [
+        "no DP" if row["target_epsilon"] is None else f"{p:g}"
+        for row, p in zip(rows, places, strict=True)
+    ]
     return places, labels
 
 

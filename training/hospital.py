@@ -8,7 +8,7 @@ from torch import nn
 
 from audit.core.errors import IntegrityError, PolicyError, ProtocolError
 from audit.core.parcel import Parcel
-from audit.store.parcels import parcel_digest
+from audit.formats.parcels import parcel_digest
 from training.accounting import Mechanism, spent_epsilon
 from training.data.configured import cached_dataset
 from training.dp_sgd import LocalPlan, LocalResult, train_locally

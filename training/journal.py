@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from audit.core.errors import PolicyError
 from audit.core.parcel import Parcel
-from audit.store.files import read_json, write_json
-from audit.store.parcels import read_parcel, write_parcel
+from audit.formats.files import read_json, write_json
+from audit.formats.parcels import read_parcel, write_parcel
 
 STAGES = ("keys", "shares", "train", "consistency", "unmask")
 """Stages of a session in their order; a protocol may use fewer."""

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from audit.core.errors import IntegrityError
-from audit.store.files import append_line, private_folder, read_json_lines
+from audit.formats.files import append_line, private_folder, read_json_lines
 
 
 class Charge(BaseModel):

@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from audit.core.config import AggregationConfig, CellConfig, ProbesConfig
-from audit.store.files import read_json, write_json
+from audit.formats.files import read_json, write_json
 from audit.store.run import CellDirectory
 from training.data.spec import DataSpec
 from training.models import TorchArchitecture

@@ -7,7 +7,7 @@ from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 
 from audit.core.parcel import Parcel
-from audit.store.parcels import read_parcel, write_parcel
+from audit.formats.parcels import read_parcel, write_parcel
 from audit.store.run import CellDirectory
 from training.journal import session_folder
 from training.wire import message_parcel

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from audit.core.errors import AuditError, IntegrityError
 from audit.core.parcel import Parcel, Scalar
 from audit.core.views import Weights
-from audit.store.files import read_json_lines, write_json_lines
-from audit.store.parcels import read_weights, write_parcel, write_weights
+from audit.formats.files import read_json_lines, write_json_lines
+from audit.formats.parcels import read_weights, write_parcel, write_weights
 from training.plan import CellPlan, probe_sessions
 from training.policy import roster_digest
 from training.protocols import server_protocol

@@ -116,9 +116,7 @@ class DeepLeakage:
 class _Matching:
     """Distance between the observed gradient and the one that dummies would have caused."""
 
-    def __init__(
-        self, module: nn.Module, probe: Observation, max_grad_norm: float | None
-    ) -> None:
+    def __init__(self, module: nn.Module, probe: Observation, max_grad_norm: float | None) -> None:
         self._module = module
         self._max_grad_norm = max_grad_norm
         self._weights = {n: p.detach() for n, p in module.named_parameters()}

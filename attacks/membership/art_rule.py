@@ -24,10 +24,10 @@ class ArtRuleBased:
         Raises:
             ViewError: The view has no released weights.
         """
-        from art.attacks.inference.membership_inference import (  # noqa: PLC0415 - slow to import
+        from art.attacks.inference.membership_inference import (
             MembershipInferenceBlackBoxRuleBased,
         )
-        from art.estimators.classification import PyTorchClassifier  # noqa: PLC0415
+        from art.estimators.classification import PyTorchClassifier
 
         weights = released_model(view, "art-rule")
         background = view.background

@@ -9,7 +9,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # small models: more threads only
 
 def main() -> NoReturn:
     """Run the command line; every error of ours becomes one line and its exit code."""
-    from audit.cli.app import app  # noqa: PLC0415
-    from audit.cli.errors import guarded  # noqa: PLC0415
+    from audit.cli.app import app
+    from audit.cli.errors import guarded
 
     sys.exit(guarded(lambda: app(standalone_mode=False)))

@@ -60,9 +60,12 @@ def train(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Run directory to make.")] = None,
     override: Annotated[
-        list[str] | None, typer.Option("-o", help="Setting as key=value, such as schedule.rounds=3.")
+        list[str] | None,
+        typer.Option("-o", help="Setting as key=value, such as schedule.rounds=3."),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with --out, or the newest.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with --out, or the newest.")
+    ] = False,
     backend: Annotated[BackendName, typer.Option()] = BackendName.INPROCESS,
     seeds: Annotated[int, typer.Option(min=1, help="Complete runs, RUN-s0 and so on.")] = 1,
     device: Annotated[DeviceName, typer.Option()] = DeviceName.CPU,
@@ -74,7 +77,7 @@ def train(
     debug: DebugOption = False,
 ) -> None:
     """Train the federation for every epsilon and record what each party could see."""
-    from audit.cli.training import train_runs  # noqa: PLC0415
+    from audit.cli.training import train_runs
 
     del debug
     given = config is not None or bool(override) or not resume
@@ -110,7 +113,7 @@ def attack(
     debug: DebugOption = False,
 ) -> None:
     """Attack the recordings of a run and put the leakage into its table."""
-    from audit.cli.attacking import attack_run  # noqa: PLC0415
+    from audit.cli.attacking import attack_run
 
     del debug
     opened = open_run(run)
@@ -133,7 +136,7 @@ def attack(
 @app.command()
 def table(run: RunArgument = None, as_json: JsonOption = False, debug: DebugOption = False) -> None:
     """Show accuracy, epsilon and leakage side by side, and draw both plots."""
-    from audit.cli.tables import show_table  # noqa: PLC0415
+    from audit.cli.tables import show_table
 
     del debug
     show_table(open_run(run), as_json=as_json)
@@ -146,9 +149,9 @@ def demo(
     debug: DebugOption = False,
 ) -> None:
     """Train, attack and show the table on scikit-learn's digits, in under three minutes."""
-    from audit.cli.attacking import attack_run  # noqa: PLC0415
-    from audit.cli.tables import show_table  # noqa: PLC0415
-    from audit.cli.training import train_runs  # noqa: PLC0415
+    from audit.cli.attacking import attack_run
+    from audit.cli.tables import show_table
+    from audit.cli.training import train_runs
 
     del debug
     settings = load_config("demo")
@@ -162,9 +165,9 @@ def demo(
 @app.command()
 def attacks(as_json: JsonOption = False, debug: DebugOption = False) -> None:
     """List the attacks, whose view each has, and where it was published."""
-    from rich.table import Table  # noqa: PLC0415
+    from rich.table import Table
 
-    from attacks.registry import ATTACKS  # noqa: PLC0415
+    from attacks.registry import ATTACKS
 
     del debug
     if as_json:
@@ -190,7 +193,7 @@ def attacks(as_json: JsonOption = False, debug: DebugOption = False) -> None:
 @app.command()
 def doctor(as_json: JsonOption = False, debug: DebugOption = False) -> None:
     """Check the environment: versions, data, devices, and what each hospital has spent."""
-    from audit.cli.checkup import examine  # noqa: PLC0415
+    from audit.cli.checkup import examine
 
     del debug
     facts = examine()
@@ -208,7 +211,7 @@ def purge(
     debug: DebugOption = False,
 ) -> None:
     """Delete a run: its recordings and secrets are patients' data."""
-    import shutil  # noqa: PLC0415
+    import shutil
 
     del debug
     opened = open_run(run)

@@ -18,7 +18,8 @@ def guarded(command: Callable[[], Any]) -> int:
     debug = "--debug" in sys.argv
     try:
         result = command()
-        return result if isinstance(result, int) else 0
+        code = result if isinstance(result, int) else 0
+        return _interrupted() if code == INTERRUPTED else code  # typer made it a plain code
     except typer.Exit as end:
         return end.exit_code
     except click.exceptions.Abort:
@@ -28,7 +29,8 @@ def guarded(command: Callable[[], Any]) -> int:
     except click.ClickException as error:
         if debug:
             traceback.print_exc()
-        where = f" (see `{error.ctx.command_path} --help`)" if _has_context(error) else ""
+        context = getattr(error, "ctx", None)
+        where = f" (see `{context.command_path} --help`)" if context is not None else ""
         _say(f"{error.format_message()}{where}")
         return USAGE
     except AuditError as error:
@@ -36,15 +38,11 @@ def guarded(command: Callable[[], Any]) -> int:
             traceback.print_exc()
         _say(str(error))
         return error.exit_code
-    except Exception as error:  # noqa: BLE001 - the last line of defence: named, and non-zero
+    except Exception as error:
         if debug:
             traceback.print_exc()
         _say(f"unexpected {type(error).__name__}: {error}; run again with --debug for details")
         return RUN_TIME
-
-
-def _has_context(error: Any) -> bool:
-    return getattr(error, "ctx", None) is not None
 
 
 def _say(message: str) -> None:

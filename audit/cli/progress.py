@@ -19,9 +19,7 @@ def training_progress() -> Iterator[Watcher]:
             tasks[name] = bars.add_task(name, total=rounds, completed=done, note="")
 
         def finished(name: str, number: int, metrics: Mapping[str, float]) -> None:
-            bars.update(
-                tasks[name], completed=number, note=f"accuracy {metrics['accuracy']:.1%}"
-            )
+            bars.update(tasks[name], completed=number, note=f"accuracy {metrics['accuracy']:.1%}")
 
         yield Watcher(
             planned=lambda text: bars.console.print(f"training: {text}"),

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from audit.cli.options import print_json, stderr, stdout
 from audit.core.errors import MissingEvidenceError
-from audit.store.files import read_json
-from audit.store.parcels import read_parcel
+from audit.formats.files import read_json
+from audit.formats.parcels import read_parcel
 from audit.store.run import RunDirectory
 from reports.figures import draw_plots, draw_reconstructions
 from reports.terminal import render_table
@@ -46,7 +46,7 @@ def _public_panels(
     run: RunDirectory, table: Mapping[str, Any]
 ) -> list[tuple[str, Mapping[str, NDArray[np.float32]]]]:
     """Return pictures of public data; those of patients stay in the secrets."""
-    rows = []
+    rows: list[tuple[str, Mapping[str, NDArray[np.float32]]]] = []
     for row in reversed(table["rows"]):
         for adversary in ("server", "secagg-server"):
             folder = run.attack_folder(row["cell"], adversary, "dlg")

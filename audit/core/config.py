@@ -31,7 +31,9 @@ def _finite(value: Any) -> Any:
 
 def _key_text(value: Any) -> Any:
     """YAML reads the key 0.5 as a number, inf as text and null as nothing; all are epsilons."""
-    return "inf" if value is None else format(value, "g") if isinstance(value, int | float) else value
+    return (
+        "inf" if value is None else format(value, "g") if isinstance(value, int | float) else value
+    )
 
 
 EpsilonKey = Annotated[str, BeforeValidator(_key_text)]
@@ -248,9 +250,7 @@ class Config(_Section):
                 )
         late = [r for r in self.probes.rounds if r > self.schedule.rounds]
         if late:
-            raise ValueError(
-                f"probes.rounds {late}: expected rounds up to {self.schedule.rounds}"
-            )
+            raise ValueError(f"probes.rounds {late}: expected rounds up to {self.schedule.rounds}")
         return self
 
     def cell(self, epsilon: float) -> "CellConfig":
@@ -316,6 +316,4 @@ def _epsilon_key(key: str) -> float:
     try:
         return _epsilon(float(text))
     except ValueError:
-        raise ValueError(
-            f"key {key!r}: expected an epsilon such as '0.5' or 'inf'"
-        ) from None
+        raise ValueError(f"key {key!r}: expected an epsilon such as '0.5' or 'inf'") from None

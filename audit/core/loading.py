@@ -32,9 +32,7 @@ def load_config(source: str, overrides: Sequence[str] = ()) -> Config:
 
 def shipped_configs() -> list[str]:
     """Names of the configurations that come with the package."""
-    return sorted(
-        p.stem for p in config_folder().glob("*.yaml") if not p.stem.startswith("policy")
-    )
+    return sorted(p.stem for p in config_folder().glob("*.yaml") if not p.stem.startswith("policy"))
 
 
 def config_folder() -> Path:

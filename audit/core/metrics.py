@@ -33,12 +33,8 @@ class Metric:
 
 _ALL = (
     Metric(id="auc", title="AUC", unit="1", leaks=Direction.UP, chance=0.5),
-    Metric(
-        id="tpr_at_fpr_0.1", title="TPR at 10 % FPR", unit="1", leaks=Direction.UP, chance=0.1
-    ),
-    Metric(
-        id="tpr_at_fpr_0.01", title="TPR at 1 % FPR", unit="1", leaks=Direction.UP, chance=0.01
-    ),
+    Metric(id="tpr_at_fpr_0.1", title="TPR at 10 % FPR", unit="1", leaks=Direction.UP, chance=0.1),
+    Metric(id="tpr_at_fpr_0.01", title="TPR at 1 % FPR", unit="1", leaks=Direction.UP, chance=0.01),
     Metric(
         id="tpr_at_fpr_0.001",
         title="TPR at 0.1 % FPR",

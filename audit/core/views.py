@@ -20,9 +20,17 @@ Weights = Mapping[str, NDArray[np.float32]]
 class Architecture(Protocol):
     """The public architecture of the model: known to every adversary."""
 
-    name: str
-    classes: int
-    input_shape: tuple[int, ...]
+    @property
+    def name(self) -> str:
+        """Name of the model."""
+
+    @property
+    def classes(self) -> int:
+        """Number of outputs."""
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one record."""
 
     def module(self, weights: Weights) -> Any:
         """Return a fresh ``torch.nn.Module`` that holds these weights, in evaluation mode."""
@@ -37,7 +45,9 @@ class Architecture(Protocol):
 class Oracle(Protocol):
     """Query access to the released model. Counts what is asked."""
 
-    queries: int
+    @property
+    def queries(self) -> int:
+        """Records asked about so far."""
 
     def probabilities(self, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return class probabilities, shape (records, classes)."""

@@ -27,7 +27,7 @@ from audit.core.views import (
 )
 from audit.disclosure.background import cell_background
 from audit.disclosure.observations import Recording
-from audit.store.parcels import read_weights
+from audit.formats.parcels import read_weights
 from audit.store.run import RunDirectory
 from training.data.configured import cached_dataset, data_root, data_spec
 from training.models import TorchArchitecture

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from audit.core.config import CellConfig, Config
 from audit.core.views import Background, Recipe, Records
-from audit.store.files import read_json
-from audit.store.parcels import read_parcel
+from audit.formats.files import read_json
+from audit.formats.parcels import read_parcel
 from audit.store.run import CellDirectory
 from training.data.dataset import Scaling
 from training.models import TorchArchitecture, architecture

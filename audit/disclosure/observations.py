@@ -14,7 +14,7 @@ from audit.core.errors import IntegrityError
 from audit.core.parcel import Parcel
 from audit.core.views import Observation, Weights, WireMessage
 from audit.disclosure.background import cell_architecture
-from audit.store.parcels import read_parcel, read_weights
+from audit.formats.parcels import read_parcel, read_weights
 from audit.store.run import CellDirectory
 from training.journal import read_update, session_folder, stored_state
 from training.models import TorchArchitecture

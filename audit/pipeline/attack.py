@@ -22,6 +22,9 @@ from audit.core.randomness import named_generator
 from audit.core.scores import Outcome, Score
 from audit.core.views import View
 from audit.disclosure import Disclosure
+from audit.formats.files import read_json, read_json_lines, sha256_of, write_json, write_json_lines
+from audit.formats.guesses import read_guess, write_guess
+from audit.formats.parcels import write_parcel
 from audit.pipeline.table import write_table
 from audit.scoring import (
     INVERSION_METRICS,
@@ -31,9 +34,6 @@ from audit.scoring import (
     score_reconstruction,
     unmeasured,
 )
-from audit.store.files import read_json, read_json_lines, sha256_of, write_json, write_json_lines
-from audit.store.guesses import read_guess, write_guess
-from audit.store.parcels import write_parcel
 from audit.store.run import RunDirectory
 from audit.vault import Vault
 
@@ -104,9 +104,7 @@ def _adversaries(names: tuple[str, ...]) -> set[Adversary]:
     known = {adversary.value: adversary for adversary in Adversary}
     for name in names:
         if name not in known:
-            raise ConfigError(
-                f"--adversary {name!r}: unknown; expected one of {', '.join(known)}"
-            )
+            raise ConfigError(f"--adversary {name!r}: unknown; expected one of {', '.join(known)}")
     return {known[name] for name in names} or set(Adversary)
 
 
@@ -150,9 +148,7 @@ class _Attacks:
     def _perform(self, task: _Task, views: "_Views") -> list[Score]:
         self._options.progress(task.name)
         folder = self._run.attack_folder(task.cell.id, task.adversary.value, task.entry.id)
-        origin = Origin(
-            cell=task.cell.id, adversary=task.adversary.value, attack=task.entry.id
-        )
+        origin = Origin(cell=task.cell.id, adversary=task.adversary.value, attack=task.entry.id)
         key, reason = self._key(task), None
         outcome, stored = Outcome.EXECUTED, self._stored(task, key)
         guess = stored
@@ -166,7 +162,7 @@ class _Attacks:
                 outcome, reason = Outcome.NOT_RUN, str(error)
             except IntegrityError:
                 raise
-            except Exception as error:  # noqa: BLE001 - recorded, shown, and the exit code says so
+            except Exception as error:
                 outcome, reason = Outcome.FAILED, f"{type(error).__name__}: {error}"
                 self._failed[task.name] = reason
         scores = self._scores(task, origin, guess) if guess is not None else None
@@ -238,7 +234,7 @@ class _Attacks:
 
     def _key(self, task: _Task) -> str:
         """Hash everything that shaped a guess."""
-        from importlib.metadata import version  # noqa: PLC0415
+        from importlib.metadata import version
 
         parts = (
             self._recording,

@@ -193,7 +193,5 @@ def _per_feature(dataset: Dataset) -> bool:
     return isinstance(dataset.scale.low, tuple)
 
 
-def _sample(
-    rng: np.random.Generator, indices: NDArray[np.int64], most: int
-) -> NDArray[np.int64]:
+def _sample(rng: np.random.Generator, indices: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     return rng.permutation(indices)[:most]

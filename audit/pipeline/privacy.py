@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from audit.core.adversaries import PASSIVE
+from audit.core.adversaries import PASSIVE, Adversary
 from audit.core.config import CellConfig, Config
 from training.accounting import (
     Claim,
@@ -81,7 +81,9 @@ def claims(config: Config, privacy: CellPrivacy | None) -> list[dict[str, object
     return [
         {
             "adversary": adversary.value,
-            "colluders": config.partition.clients - 1 if adversary == "colluding-server" else 0,
+            "colluders": config.partition.clients - 1
+            if adversary is Adversary.COLLUDING_SERVER
+            else 0,
             "unit": config.privacy.unit,
             "claimed_epsilon": privacy.claim.epsilon,
             "delta": privacy.claim.delta,

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from audit.core.scores import Score
-from audit.store.files import read_json, read_json_lines, write_json, write_text
+from audit.formats.files import read_json, read_json_lines, write_json, write_text
 from audit.store.run import RunDirectory
 
 SCHEMA = "audit-table/v1"

@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
-from audit.core.config import CellConfig, Config
+from audit.core.config import FIXED_KEY, CellConfig, Config
 from audit.core.errors import ConfigError
 from audit.core.loading import dump_config
 from audit.core.views import Weights
+from audit.formats.files import read_json_lines, write_json
+from audit.formats.parcels import write_parcel
 from audit.pipeline.cost import training_cost
 from audit.pipeline.prepare import Prepared, ledger_root, prepare, split_record, victims_parcel
 from audit.pipeline.privacy import CellPrivacy, cell_privacy, claims
 from audit.pipeline.table import write_table
 from audit.stats import wilson_interval
-from audit.store.files import read_json_lines, write_json
-from audit.store.parcels import write_parcel
 from audit.store.run import CellDirectory, RunDirectory
 from audit.vault import Vault
 from training.backends.inprocess import DropOut
@@ -101,8 +101,8 @@ def train(config: Config | None, out: Path, options: TrainOptions) -> RunDirecto
     """
     run, config = _open(config, out, options)
     with run.locked():
-        if config.privacy.noise_key is not None and run.record["begun"]:
-            config = _with_key(config, Vault(run.secrets).noise_key())
+        run.clear_leftovers()
+        config = _with_kept_key(config, run)
         warning = check_aggregation(config.aggregation, config.partition.clients)
         if warning:
             options.watcher.warned(warning)
@@ -111,9 +111,7 @@ def train(config: Config | None, out: Path, options: TrainOptions) -> RunDirecto
     return run
 
 
-def _open(
-    config: Config | None, out: Path, options: TrainOptions
-) -> tuple[RunDirectory, Config]:
+def _open(config: Config | None, out: Path, options: TrainOptions) -> tuple[RunDirectory, Config]:
     if options.resume and (out / "run.json").exists():
         run = RunDirectory.open(out)
         if config is not None and dump_config(config) != dump_config(run.config):
@@ -140,7 +138,19 @@ def _open(
     return run, config
 
 
-def _with_key(config: Config, key: str) -> Config:
+def _with_kept_key(config: Config, run: RunDirectory) -> Config:
+    """Put a fixed noise key back in that only the run's secrets hold."""
+    if config.privacy.noise_key is None:
+        return config
+    if run.record["begun"]:
+        key = Vault(run.secrets).noise_key()
+    elif config.privacy.noise_key == FIXED_KEY:
+        raise ConfigError(
+            f"--resume {run.path}: stopped before its noise key was kept; "
+            "give the configuration again"
+        )
+    else:
+        key = config.privacy.noise_key
     privacy = config.privacy.model_copy(update={"noise_key": key})
     return config.model_copy(update={"privacy": privacy})
 
@@ -289,7 +299,11 @@ class _Run:
         return evaluate
 
     def _finish(
-        self, directory: CellDirectory, cell: CellConfig, privacy: CellPrivacy | None, seconds: float
+        self,
+        directory: CellDirectory,
+        cell: CellConfig,
+        privacy: CellPrivacy | None,
+        seconds: float,
     ) -> None:
         """Write the cell's facts, which mark it as finished, then the manifest and the table."""
         log = read_json_lines(directory.metrics)

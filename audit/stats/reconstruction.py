@@ -124,7 +124,7 @@ def match(reconstructions: ArrayLike, truths: ArrayLike) -> NDArray[np.int64]:
         [1, 0]
     """
     # Imported here: scipy.optimize is slow to start, and only this function needs it.
-    from scipy.optimize import linear_sum_assignment  # noqa: PLC0415
+    from scipy.optimize import linear_sum_assignment
 
     found, wanted = _pair(reconstructions, truths)
     if found.ndim == 0:

@@ -11,7 +11,8 @@ from typing import Any
 from audit.core.config import Config
 from audit.core.errors import ConfigError, IntegrityError, LockedRunError, MissingEvidenceError
 from audit.core.loading import validate
-from audit.store.files import (
+from audit.formats.files import (
+    TEMPORARY,
     append_line,
     private_folder,
     read_json,
@@ -35,7 +36,9 @@ class RunDirectory:
         self.path = path
 
     @classmethod
-    def create(cls, path: Path, *, config: Config, config_text: str, **facts: Any) -> "RunDirectory":
+    def create(
+        cls, path: Path, *, config: Config, config_text: str, **facts: Any
+    ) -> "RunDirectory":
         """Make a new run directory.
 
         Args:
@@ -96,7 +99,7 @@ class RunDirectory:
     @property
     def config(self) -> Config:
         """The resolved configuration, checked; a fixed noise key is not in it."""
-        import yaml  # noqa: PLC0415 - the gate opens runs without it
+        import yaml
 
         try:
             tree = yaml.safe_load(self.config_path.read_text(encoding="utf-8"))
@@ -139,6 +142,11 @@ class RunDirectory:
             yield
         finally:
             os.close(descriptor)
+
+    def clear_leftovers(self) -> None:
+        """Delete what a killed process left half written; call it with the run locked."""
+        for path in self.path.rglob(f"{TEMPORARY}*"):
+            path.unlink(missing_ok=True)
 
     def write_manifest(self) -> None:
         """Record the SHA-256 of the configuration and of every file of a finished cell."""
@@ -229,7 +237,9 @@ class CellDirectory:
 
 def _foreign(path: Path) -> bool:
     """Whether a file is more than what a killed ``create`` leaves behind."""
-    return path.name not in {"config.resolved.yaml", ".lock"} and not path.name.startswith(".new-")
+    return path.name not in {"config.resolved.yaml", ".lock"} and not path.name.startswith(
+        TEMPORARY
+    )
 
 
 def newest_run(folder: Path) -> Path:

@@ -132,9 +132,7 @@ class Overfit:
     def scores(self, entry: Entry, *, trained: bool = True) -> tuple[np.ndarray, np.ndarray]:
         from audit.core.views import Background, Recipe, RecipientView, Records
 
-        records = Records(
-            ids=tuple(map(str, range(240))), inputs=self.inputs, labels=self.labels
-        )
+        records = Records(ids=tuple(map(str, range(240))), inputs=self.inputs, labels=self.labels)
         recipe = Recipe(
             rounds=1,
             local_steps=300,

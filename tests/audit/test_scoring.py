@@ -94,9 +94,7 @@ def test_the_baseline_is_the_chance_level() -> None:
     baseline = ReconstructionGuess(reconstructions=(flat,))
     found = score_reconstruction(guess, baseline, truth, ORIGIN, rng=named_generator(1, "b"))
     mse = by_metric(found.scores)["mse"]
-    expected = np.mean(
-        [(truth.arrays[f"{NAME}|{c}|inputs"] / 2) ** 2 for c in ("h1", "h2")]
-    )
+    expected = np.mean([(truth.arrays[f"{NAME}|{c}|inputs"] / 2) ** 2 for c in ("h1", "h2")])
     assert mse.chance == pytest.approx(expected, rel=1e-4)
 
 

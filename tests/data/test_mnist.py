@@ -115,7 +115,7 @@ def test_a_failed_download_is_told(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_torchvision_reads_the_same_arrays_from_the_same_files(tmp_path):
-    from torchvision import datasets  # noqa: PLC0415
+    from torchvision import datasets
 
     write_mnist(tmp_path)
     data = load_dataset(MNIST, tmp_path)

@@ -17,9 +17,9 @@ from audit.core.errors import (
 )
 from audit.core.guesses import MembershipGuess, Reconstruction, ReconstructionGuess
 from audit.core.parcel import Parcel
-from audit.store.files import write_bytes, write_json
-from audit.store.guesses import read_guess, write_guess
-from audit.store.parcels import parcel_digest, read_parcel, write_parcel
+from audit.formats.files import write_bytes, write_json
+from audit.formats.guesses import read_guess, write_guess
+from audit.formats.parcels import parcel_digest, read_parcel, write_parcel
 from audit.store.run import RunDirectory, newest_run
 
 scalars = st.one_of(

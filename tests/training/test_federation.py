@@ -19,7 +19,7 @@ from training_cell import (
 )
 
 from audit.core.errors import AuditError
-from audit.store.parcels import read_weights
+from audit.formats.parcels import read_weights
 from training.plan import HospitalSetup
 from training.recording import RECEIVED, read_session
 from training.strategy import SecureAggregationStrategy

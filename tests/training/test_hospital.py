@@ -9,7 +9,7 @@ from training_cell import CLIENTS, KEY, charges, make_cell, train_request, updat
 
 from audit.core.errors import IntegrityError, PolicyError, ProtocolError
 from audit.core.parcel import Parcel
-from audit.store.parcels import parcel_digest
+from audit.formats.parcels import parcel_digest
 from training.hospital import Hospital, Spent
 from training.journal import SessionJournal
 from training.wire import METRIC

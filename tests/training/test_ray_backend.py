@@ -15,8 +15,8 @@ from training_cell import make_cell, run
 
 from audit.core.errors import AuditError
 from audit.core.parcel import Parcel
-from audit.store.files import read_json_lines
-from audit.store.parcels import read_weights
+from audit.formats.files import read_json_lines
+from audit.formats.parcels import read_weights
 from training.backends.ray import run_ray
 from training.client_app import REFUSED, build_client_app
 from training.federation import Backend, run_cell

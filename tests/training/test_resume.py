@@ -10,8 +10,8 @@ from training_cell import CLIENTS, tiny_config
 
 from audit.core.config import Config
 from audit.core.errors import ConfigError, LockedRunError
+from audit.formats.files import read_json_lines
 from audit.pipeline.train import TrainOptions, train
-from audit.store.files import read_json_lines
 from audit.store.run import RunDirectory
 
 RESUME = TrainOptions(resume=True)

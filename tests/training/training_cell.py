@@ -10,9 +10,9 @@ from flwr.app import Message
 
 from audit.core.config import Config
 from audit.core.parcel import Parcel
+from audit.formats.files import read_json_lines
+from audit.formats.parcels import read_parcel
 from audit.pipeline.prepare import prepare
-from audit.store.files import read_json_lines
-from audit.store.parcels import read_parcel
 from audit.store.run import CellDirectory
 from training.backends.inprocess import FIRST_NODE
 from training.federation import Backend, run_cell, set_up_hospitals

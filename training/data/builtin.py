@@ -36,7 +36,7 @@ def load_digits(spec: DataSpec, root: Path) -> Dataset:
         UCI Optical Recognition of Handwritten Digits, as shipped in scikit-learn.
     """
     # Imported here: scikit-learn takes a second, and most commands never load these.
-    from sklearn import datasets  # noqa: PLC0415
+    from sklearn import datasets
 
     bunch = datasets.load_digits()
     return Dataset(
@@ -56,7 +56,7 @@ def load_breast_cancer(spec: DataSpec, root: Path) -> Dataset:
     Source:
         Street et al. 1993, doi 10.1117/12.148698, as shipped in scikit-learn.
     """
-    from sklearn import datasets  # noqa: PLC0415
+    from sklearn import datasets
 
     bunch = datasets.load_breast_cancer()
     features = tuple(str(name) for name in bunch.feature_names)

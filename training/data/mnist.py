@@ -75,7 +75,7 @@ def _download(root: Path) -> None:
             "layout, which it would unpickle instead of downloading; move it away"
         )
     # Imported here: torchvision takes seconds, and nothing but a download needs it.
-    from torchvision.datasets import MNIST  # noqa: PLC0415
+    from torchvision.datasets import MNIST
 
     try:
         MNIST(str(root), download=True)

@@ -34,7 +34,7 @@ def load_csv(spec: DataSpec, root: Path) -> Dataset:
             label is no class, or a feature has no public range.
     """
     # Imported here: pandas takes half a second, and only this loader needs it.
-    import pandas as pd  # noqa: PLC0415
+    import pandas as pd
 
     given = required_path(spec)
     path = find_file(spec, [Path(given), root / given])

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from audit.core.errors import IntegrityError
 from audit.core.guesses import Guess, MembershipGuess, Reconstruction, ReconstructionGuess
 from audit.core.parcel import Parcel
-from audit.store.parcels import read_parcel, write_parcel
+from audit.formats.parcels import read_parcel, write_parcel
 
 NAME = "guess.safetensors"
 

@@ -10,6 +10,9 @@ from typing import Any
 
 from audit.core.errors import AuditError, IntegrityError
 
+TEMPORARY = ".new-"
+"""What the name of a file in the making begins with; a killed process leaves it behind."""
+
 
 def private_folder(path: Path) -> Path:
     """Create a folder and its missing parents with mode 0700."""
@@ -28,16 +31,26 @@ def write_bytes(path: Path, content: bytes) -> None:
     temporary: str | None = None
     try:
         private_folder(path.parent)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=TEMPORARY)
         with os.fdopen(descriptor, "wb") as handle:
             handle.write(content)
             handle.flush()
             os.fsync(handle.fileno())
         Path(temporary).replace(path)
+        sync_folder(path.parent)
     except OSError as error:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
         raise AuditError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable: a file's own sync does not cover its name."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -90,11 +103,14 @@ def append_line(path: Path, value: Mapping[str, Any]) -> None:
     """Append one JSON object to a log and sync it to disk before returning."""
     try:
         private_folder(path.parent)
+        new = not path.exists()
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         with os.fdopen(descriptor, "ab") as handle:
             handle.write((json.dumps(value, allow_nan=False) + "\n").encode())
             handle.flush()
             os.fsync(handle.fileno())
+        if new:
+            sync_folder(path.parent)
     except OSError as error:
         raise AuditError(f"cannot write {path}: {error.strerror or error}") from error
 

@@ -14,7 +14,7 @@ from safetensors.numpy import save
 
 from audit.core.errors import IntegrityError
 from audit.core.parcel import Parcel, Scalar
-from audit.store.files import write_bytes
+from audit.formats.files import write_bytes
 
 SCHEMA = "audit-parcel/v1"
 
@@ -22,7 +22,8 @@ SCHEMA = "audit-parcel/v1"
 def encode_parcel(parcel: Parcel) -> bytes:
     """Return the bytes of a parcel: a safetensors file, its fields as JSON in the header."""
     arrays = {name: _storable(array) for name, array in parcel.arrays.items()}
-    return save(arrays, metadata={"schema": SCHEMA, "fields": _encode_fields(parcel.fields)})
+    header = json.dumps({"schema": SCHEMA, "fields": json.loads(_encode_fields(parcel.fields))})
+    return save(arrays, metadata={"parcel": header})  # one key: the order of several is random
 
 
 def write_parcel(path: Path, parcel: Parcel) -> None:
@@ -39,12 +40,11 @@ def read_parcel(path: Path) -> Parcel:
     try:
         with safe_open(str(path), framework="numpy") as handle:
             metadata = handle.metadata() or {}
-            if metadata.get("schema") != SCHEMA:
-                raise IntegrityError(
-                    f"{path}: schema {metadata.get('schema')!r}, expected {SCHEMA!r}"
-                )
+            header = json.loads(metadata["parcel"])
+            if header["schema"] != SCHEMA:
+                raise IntegrityError(f"{path}: schema {header['schema']!r}, expected {SCHEMA!r}")
             arrays = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
-        fields = {k: _decode(v) for k, v in json.loads(metadata["fields"]).items()}
+        fields = {k: _decode(v) for k, v in header["fields"].items()}
     except FileNotFoundError:
         raise IntegrityError(f"{path} is missing from the run") from None
     except (SafetensorError, OSError, ValueError, KeyError) as error:
@@ -83,7 +83,7 @@ def read_weights(path: Path) -> dict[str, NDArray[np.float32]]:
 
 
 def _storable(array: NDArray[Any]) -> NDArray[Any]:
-    return np.ascontiguousarray(array)
+    return np.asarray(array, order="C")  # ascontiguousarray would make a 0-d array 1-d
 
 
 def _encode_fields(fields: Mapping[str, Scalar]) -> str:

@@ -1,0 +1,1 @@
+"""What lies on disk: files that appear whole, parcels and guesses as safetensors."""
