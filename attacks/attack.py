@@ -1,4 +1,4 @@
-"""What an attack is: one pure step from a view to a guess. It never sees truth, disk or settings."""
+"""What an attack is: one pure step from a view to a guess; no truth, no disk, no settings."""
 
 from enum import StrEnum
 from typing import Any, Protocol

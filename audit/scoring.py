@@ -141,7 +141,7 @@ def score_reconstruction(
         for metric in INVERSION_METRICS:
             values = [measured[o].values[metric] for o in observations]
             others = [beside[o].values[metric] for o in observations if o in beside]
-            scores.append(_mean_score(origin, metric, name, values, others, rng))
+            scores.append(_mean_score(origin, metric, name, values, others, rng=rng))
     scores += _skipped_scores(guess, origin, set(groups))
     panels = {
         f"{o}|{kind}": array
@@ -201,6 +201,7 @@ def _mean_score(
     slice_name: str,
     values: list[NDArray[np.float64]],
     others: list[NDArray[np.float64]],
+    *,
     rng: np.random.Generator,
 ) -> Score:
     flat = np.concatenate(values)

@@ -73,10 +73,7 @@ class Ledger:
                         f"ledger {self.path}: {charge.session} of cell {charge.cell} was charged "
                         "before, for another mechanism"
                     )
-            new_file = not self.path.exists()
             append_line(self.path, charge.model_dump())
-            if new_file:
-                _sync_folder(self.path.parent)
             return True
         finally:
             os.close(lock)
@@ -107,12 +104,3 @@ class Ledger:
         for charge in self.charges():
             total[charge.noise_multiplier, charge.sample_rate] += charge.steps
         return dict(total)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a new file's name as durable as its content."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -5,12 +5,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from attacks.attack import Budget, gradient_of, probe_observations, records_in
+from audit.core.errors import ViewError
 from audit.core.guesses import Reconstruction, ReconstructionGuess
 from audit.core.views import Background, Observation, View
+
+LABEL_START = 4.0
+"""Logit with which a likely label starts ahead of the noise."""
 
 CLIP_SLACK = 1e-6
 """Opacus adds this to a norm before it divides."""
@@ -29,8 +34,10 @@ class DeepLeakage:
     Source:
         Zhu et al. 2019, arXiv:1906.08935, section 3: squared distance of gradients, labels
         optimised with the records. Differs: float64, a strong Wolfe line search, a distance
-        relative to the observed gradient, dummies that start near zero, and where the recipe clips each record's gradient the dummies' gradients
-        are clipped alike, since the adversary knows the recipe.
+        relative to the observed gradient, dummies that start near zero and at the labels that
+        the last bias' gradient points to (Zhao et al. 2020, arXiv:2001.02610, section 3), and
+        where the recipe clips each record's gradient the dummies' gradients are clipped alike,
+        since the adversary knows the recipe.
     """
 
     iterations: int
@@ -64,13 +71,14 @@ class DeepLeakage:
         self, probe: Observation, background: Background, rng: np.random.Generator
     ) -> Reconstruction | None:
         module: nn.Module = background.architecture.module(probe.weights)
-        matching = _Matching(module.double(), probe, background.recipe.max_grad_norm)
+        matching = _Matching(module.double(), probe, background)
         count = records_in(probe)
         shape = (count, *background.architecture.input_shape)
         best: tuple[float, Tensor, Tensor] | None = None
         for _ in range(self.restarts):
             records = torch.from_numpy(self.initial_scale * rng.standard_normal(shape))
-            labels = torch.from_numpy(rng.standard_normal((count, background.architecture.classes)))
+            noise = rng.standard_normal((count, background.architecture.classes))
+            labels = torch.from_numpy(noise + LABEL_START * matching.likely_labels(count))
             found = self._descend(matching, records, labels)
             if np.isfinite(found[0]) and (best is None or found[0] < best[0]):
                 best = found
@@ -109,20 +117,31 @@ class DeepLeakage:
                 parameter.grad = gradient
             return loss
 
-        optimizer.step(closure)  # type: ignore[no-untyped-call,arg-type]
+        optimizer.step(closure)  # type: ignore[no-untyped-call]
         return matching.loss(records, labels).item(), records.detach(), labels.detach()
 
 
 class _Matching:
     """Distance between the observed gradient and the one that dummies would have caused."""
 
-    def __init__(self, module: nn.Module, probe: Observation, max_grad_norm: float | None) -> None:
+    def __init__(self, module: nn.Module, probe: Observation, background: Background) -> None:
         self._module = module
-        self._max_grad_norm = max_grad_norm
+        self._max_grad_norm = background.recipe.max_grad_norm
         self._weights = {n: p.detach() for n, p in module.named_parameters()}
         target = gradient_of(probe)
         self._target = [torch.from_numpy(target[name]) for name in self._weights]
+        if self._target[-1].shape != (background.architecture.classes,):
+            raise ViewError("dlg needs a model that ends in a layer with a bias for each class")
         self._scale = 1.0 / max(float(sum((t**2).sum() for t in self._target)), 1e-300)
+
+    def likely_labels(self, count: int) -> NDArray[np.float64]:
+        """Return one-hot starts from the last bias' gradient, which true labels make negative.
+
+        Shape (count, classes); the most negative class first, and again if there are too few.
+        """
+        bias = self._target[-1].numpy()
+        classes = np.argsort(bias)[: max(1, int((bias < 0).sum()))]
+        return np.eye(len(bias))[np.resize(classes, count)]
 
     def loss(self, records: Tensor, labels: Tensor) -> Tensor:
         """Return the squared distance of the gradients, relative to the observed one's square."""
@@ -151,7 +170,8 @@ class _Matching:
 
         def one_loss(weights: dict[str, Tensor], record: Tensor, label: Tensor) -> Tensor:
             logits = functional_call(self._module, weights, (record[None],))
-            return -(label * logits.log_softmax(dim=1)[0]).sum()
+            loss: Tensor = -(label * logits.log_softmax(dim=1)[0]).sum()
+            return loss
 
         weights = {n: w.detach() for n, w in self._weights.items()}
         each = list(vmap(grad(one_loss), in_dims=(None, 0, 0))(weights, records, soft).values())
@@ -163,7 +183,7 @@ class _Matching:
 def build(budget: Budget) -> DeepLeakage:
     """Return the attack at a budget."""
     settings = {
-        Budget.QUICK: DeepLeakage(iterations=120, restarts=1, most_records=4),
+        Budget.QUICK: DeepLeakage(iterations=80, restarts=1, most_records=4),
         Budget.STANDARD: DeepLeakage(iterations=200, restarts=2, most_records=8),
         Budget.THOROUGH: DeepLeakage(iterations=300, restarts=4, most_records=24),
     }

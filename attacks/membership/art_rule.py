@@ -1,4 +1,4 @@
-"""The gap attack as the Adversarial Robustness Toolbox has it: what is classified right is a member."""
+"""The gap attack, as the Adversarial Robustness Toolbox has it: right means member."""
 
 from typing import Any
 

@@ -13,7 +13,7 @@ from audit.core.errors import AuditError
 USAGE, RUN_TIME, INTERRUPTED = 2, 5, 130
 
 
-def guarded(command: Callable[[], Any]) -> int:
+def guarded(command: Callable[[], Any]) -> int:  # noqa: PLR0911 - one return a kind of end
     """Call a command and return its exit code; tracebacks only with ``--debug``."""
     debug = "--debug" in sys.argv
     try:

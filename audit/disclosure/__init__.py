@@ -54,7 +54,8 @@ class CountedOracle:
 
     def labels(self, inputs: NDArray[np.float32]) -> NDArray[np.int64]:
         """Return the most probable class, shape (records,)."""
-        return self.probabilities(inputs).argmax(axis=1)
+        best: NDArray[np.int64] = self.probabilities(inputs).argmax(axis=1)
+        return best
 
 
 class Disclosure:

@@ -1,4 +1,4 @@
-"""From a configuration to data, split, hospitals, candidates and probe victims; all public-seeded."""
+"""From a configuration to data, split, hospitals, candidates and probe victims."""
 
 import os
 from collections.abc import Mapping

@@ -24,8 +24,7 @@ ORIGIN = Origin(cell="eps-inf", adversary="server", attack="dlg")
 def server_view(path: Path, cell: str, adversary: Adversary = Adversary.SERVER) -> ServerView:
     run = RunDirectory.open(path)
     chosen = next(c for c in run.config.cells if c.id == cell)
-    view = Disclosure(run, run.config, chosen).view(adversary)
-    return view  # type: ignore[return-value]
+    return Disclosure(run, run.config, chosen).view(adversary)  # type: ignore[return-value]
 
 
 def ssim(path: Path, view: ServerView, budget: Budget = Budget.QUICK) -> float:

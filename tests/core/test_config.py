@@ -58,7 +58,7 @@ def test_infinity_may_be_written_in_three_ways(text: str) -> None:
     ],
 )
 def test_a_bad_setting_is_refused_by_name(override: str, said: str) -> None:
-    with pytest.raises(ConfigError, match="smoke|-o") as caught:
+    with pytest.raises(ConfigError, match=r"smoke|-o") as caught:
         load_config("smoke", [override])
     assert said in str(caught.value)
     assert caught.value.exit_code == 2
