@@ -6,8 +6,8 @@ from typing import Any
 
 Row = Mapping[str, Any]
 
-SHOWN = ("auc", "tpr_at_fpr_0.01", "ssim")
-TITLES = {"auc": "AUC", "tpr_at_fpr_0.01": "TPR at 1 % FPR", "ssim": "SSIM"}
+SHOWN = ("auc", "tpr_at_fpr_0.01", "ssim", "mse")
+TITLES = {"auc": "AUC", "tpr_at_fpr_0.01": "TPR at 1 % FPR", "ssim": "SSIM", "mse": "MSE"}
 
 
 @dataclass(frozen=True, order=True)
@@ -44,13 +44,18 @@ class Series:
 
 
 def main_series(rows: Sequence[Row]) -> list[Series]:
-    """Return the series worth a column: shown metrics, measured somewhere, smallest probes only."""
+    """Return the series worth a column: shown metrics, measured somewhere, smallest probes only.
+
+    Records that are no images have no SSIM; their mean squared error stands in its place.
+    """
     found = {
         Series.of(score)
         for row in rows
         for score in row["leakage"]
         if score["metric"] in SHOWN and score["value"] is not None
     }
+    if any(series.metric == "ssim" for series in found):
+        found = {series for series in found if series.metric != "mse"}
     smallest: dict[tuple[str, str, str], Series] = {}
     for series in sorted(found, key=lambda s: (_size(s.slice), s)):
         smallest.setdefault((series.metric, series.adversary, series.attack), series)

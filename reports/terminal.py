@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from reports.columns import Row, Series, main_series
+from reports.columns import SHOWN, Row, Series, main_series
 
 NOT_MEASURED = "–"
 
@@ -55,7 +55,9 @@ def _value(score: Mapping[str, Any] | None) -> str:
         return NOT_MEASURED
     if score["value"] is None:
         return str(score["outcome"])
-    return f"{score['value']:.2f}\n[{score['low']:.2f}, {score['high']:.2f}]"
+    form = ".2g" if score["metric"] == "mse" else ".2f"
+    low, value, high = (format(score[k], form) for k in ("low", "value", "high"))
+    return f"{value}\n[{low}, {high}]"
 
 
 def _number(value: float | None, form: str, *, missing: str = NOT_MEASURED) -> str:
@@ -85,7 +87,7 @@ def _notes(rows: list[Row]) -> list[Text]:
         {(s["metric"], round(s["chance"], 2)) for s in scored if s["chance"] is not None}
     )
     levels = {m: sorted({c for name, c in chance if name == m}) for m, _ in chance}
-    wanted = [(m, levels[m]) for m in ("auc", "tpr_at_fpr_0.01", "ssim") if m in levels]
+    wanted = [(m, levels[m]) for m in SHOWN if m in levels and (m != "mse" or "ssim" not in levels)]
     if wanted:
         said = "; ".join(f"{m} {', '.join(map(str, c))}" for m, c in wanted)
         notes.append(f"Without information (chance, or the prior-only baseline): {said}.")
