@@ -2,20 +2,20 @@
 
 from collections.abc import Iterable, Mapping
 
-from flwr.app import Message, RecordDict
+from flwr.app import Message
 from flwr.serverapp import Grid
-from flwr.supercore.run import Run
 
 from audit.core.parcel import Parcel
 from audit.formats.parcels import read_parcel, write_parcel
 from audit.store.run import CellDirectory
+from training.forwarding import ForwardingGrid
 from training.journal import session_folder
 from training.wire import message_parcel
 
 SENT, RECEIVED = "sent", "received"
 
 
-class RecordingGrid(Grid):
+class RecordingGrid(ForwardingGrid):
     """Wraps any grid and writes ``transcript/round-NNN/<session>.<stage>.<client>.<way>``.
 
     Args:
@@ -24,7 +24,7 @@ class RecordingGrid(Grid):
     """
 
     def __init__(self, inner: Grid, cell: CellDirectory) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._cell = cell
         self._clients: dict[int, str] = {}
         self._sent: dict[str, tuple[str, str]] = {}
@@ -32,30 +32,6 @@ class RecordingGrid(Grid):
     def name_nodes(self, clients: Mapping[int, str]) -> None:
         """Say which hospital a node is; before this, nothing but ``hello`` is sent."""
         self._clients = dict(clients)
-
-    def set_run(self, run: Run) -> None:
-        """Set the run."""
-        self._inner.set_run(run)
-
-    @property
-    def run(self) -> Run:
-        """The run."""
-        return self._inner.run
-
-    def create_message(
-        self,
-        content: RecordDict,
-        message_type: str,
-        dst_node_id: int,
-        group_id: str,
-        ttl: float | None = None,
-    ) -> Message:
-        """Create a message."""
-        return self._inner.create_message(content, message_type, dst_node_id, group_id, ttl)
-
-    def get_node_ids(self) -> Iterable[int]:
-        """Return all node ids."""
-        return self._inner.get_node_ids()
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Record and send."""

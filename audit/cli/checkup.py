@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
+from audit.pipeline.opening import PACKAGES
 from audit.pipeline.prepare import ledger_root
-from audit.pipeline.train import PACKAGES
 from training.data.configured import data_root
 from training.ledger import Ledger
 

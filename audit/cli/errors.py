@@ -50,5 +50,5 @@ def _say(message: str) -> None:
 
 
 def _interrupted() -> int:
-    _say("interrupted; what was done is kept: the same command with --resume goes on")
+    _say("interrupted; what was done is kept: `audit train --resume`, or the same command, goes on")
     return INTERRUPTED

@@ -42,6 +42,7 @@ class AttackProgress:
 
     def planned(self, count: int) -> None:
         """Say how many attacks will run."""
+        self._bars.console.print(f"attacking: {count} attacks, one after the other")
         self._task = self._bars.add_task("attacks", total=count, note="")
 
     def started(self, name: str) -> None:

@@ -1,20 +1,16 @@
 """`audit train`: a federated run for each swept epsilon, recorded so that it can be resumed."""
 
-import platform
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 
-from audit.core.config import FIXED_KEY, CellConfig, Config
-from audit.core.errors import ConfigError
-from audit.core.loading import dump_config
+from audit.core.config import CellConfig, Config
 from audit.core.views import Weights
 from audit.formats.files import read_json_lines, write_json
 from audit.formats.parcels import write_parcel
 from audit.pipeline.cost import training_cost
+from audit.pipeline.opening import agreed_config, create_run, with_kept_key
 from audit.pipeline.prepare import Prepared, ledger_root, prepare, split_record, victims_parcel
 from audit.pipeline.privacy import CellPrivacy, cell_privacy, claims
 from audit.pipeline.table import write_table
@@ -32,18 +28,6 @@ from training.server_app import Evaluation
 
 CELL_SCHEMA = "audit-cell/v1"
 CONFIDENCE = 0.95
-PACKAGES = (
-    "flwr",
-    "torch",
-    "torchvision",
-    "opacus",
-    "adversarial-robustness-toolbox",
-    "scikit-learn",
-    "pandas",
-    "numpy",
-    "cryptography",
-    "dp-accounting",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,60 +83,22 @@ def train(config: Config | None, out: Path, options: TrainOptions) -> RunDirecto
         ConfigError: The configuration does not fit the data, or another run lies there.
         AuditError: Training or the protocol failed; what was done is kept.
     """
-    run, config = _open(config, out, options)
+    run = RunDirectory.open(out) if options.resume and (out / "run.json").exists() else None
+    if run is None:
+        RunDirectory.check_free(out)
+    config = agreed_config(config, run, out)
+    warning = check_aggregation(config.aggregation, config.partition.clients)
+    if warning:
+        options.watcher.warned(warning)
+    prepared = prepare(config, download=options.download)
+    for cell in config.cells:
+        architecture(cell.model, prepared.dataset.shape, prepared.dataset.classes)
+    run = run or create_run(config, out, options.backend.value)
     with run.locked():
         run.clear_leftovers()
-        config = _with_kept_key(config, run)
-        warning = check_aggregation(config.aggregation, config.partition.clients)
-        if warning:
-            options.watcher.warned(warning)
-        prepared = prepare(config, download=options.download)
+        config = with_kept_key(config, run)
         _Run(run, config, prepared, options).train()
     return run
-
-
-def _open(config: Config | None, out: Path, options: TrainOptions) -> tuple[RunDirectory, Config]:
-    if options.resume and (out / "run.json").exists():
-        run = RunDirectory.open(out)
-        if config is not None and dump_config(config) != dump_config(run.config):
-            raise ConfigError(
-                f"--resume {out}: the configuration given differs from the run's own; "
-                "leave it out, or train into a new directory"
-            )
-        return run, config or run.config
-    if config is None:
-        raise ConfigError(f"--resume {out}: there is no run to go on with")
-    run = RunDirectory.create(
-        out,
-        config=config,
-        config_text=dump_config(config),
-        id=str(uuid.uuid4()),
-        seed=config.seed,
-        backend=options.backend.value,
-        reproduction=config.reproduction,
-        state="training",
-        begun=False,
-        python=platform.python_version(),
-        packages={name: version(name) for name in PACKAGES},
-    )
-    return run, config
-
-
-def _with_kept_key(config: Config, run: RunDirectory) -> Config:
-    """Put a fixed noise key back in that only the run's secrets hold."""
-    if config.privacy.noise_key is None:
-        return config
-    if run.record["begun"]:
-        key = Vault(run.secrets).noise_key()
-    elif config.privacy.noise_key == FIXED_KEY:
-        raise ConfigError(
-            f"--resume {run.path}: stopped before its noise key was kept; "
-            "give the configuration again"
-        )
-    else:
-        key = config.privacy.noise_key
-    privacy = config.privacy.model_copy(update={"noise_key": key})
-    return config.model_copy(update={"privacy": privacy})
 
 
 class _Run:
@@ -170,8 +116,6 @@ class _Run:
     def train(self) -> None:
         """Train all cells that are not done."""
         todo = [cell for cell in self._config.cells if not self._run.cell(cell.id).done]
-        for cell in todo:
-            architecture(cell.model, self._prepared.dataset.shape, self._prepared.dataset.classes)
         if todo:
             self._watcher.planned(training_cost(self._config, todo, self._prepared))
         self._write_truth()

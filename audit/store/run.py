@@ -50,11 +50,7 @@ class RunDirectory:
         Raises:
             ConfigError: The directory is not empty.
         """
-        if path.exists() and (not path.is_dir() or any(_foreign(p) for p in path.iterdir())):
-            raise ConfigError(
-                f"--out {path}: expected a new or empty directory; "
-                "use --resume to go on with an interrupted run"
-            )
+        cls.check_free(path)
         run = cls(path)
         private_folder(path)
         path.chmod(0o700)
@@ -63,6 +59,19 @@ class RunDirectory:
         record = {"schema": RUN_SCHEMA, "created": now, "config": config.name, **facts}
         write_json(run.path / "run.json", record)
         return run
+
+    @staticmethod
+    def check_free(path: Path) -> None:
+        """Check that a run can be made there.
+
+        Raises:
+            ConfigError: The directory is not empty.
+        """
+        if path.exists() and (not path.is_dir() or any(_foreign(p) for p in path.iterdir())):
+            raise ConfigError(
+                f"--out {path}: expected a new or empty directory; "
+                "use --resume to go on with an interrupted run"
+            )
 
     @classmethod
     def open(cls, path: Path) -> "RunDirectory":

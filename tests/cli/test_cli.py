@@ -206,3 +206,10 @@ def test_attacks_and_doctor_print_json(tmp_path: Path) -> None:
     listed = json.loads(audit("attacks", "--json", cwd=tmp_path).stdout)
     assert {"loss", "dlg"} <= {entry["id"] for entry in listed}
     assert json.loads(audit("doctor", "--json", cwd=tmp_path).stdout)["packages"]["flwr"]
+
+
+def test_bad_data_leaves_no_run_behind(tmp_path: Path) -> None:
+    assert (
+        audit("train", "smoke", "-o", "data.name=npz", "--out", "r", cwd=tmp_path).returncode == 2
+    )
+    assert not (tmp_path / "r").exists()

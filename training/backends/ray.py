@@ -11,12 +11,12 @@ import time
 import warnings
 from collections.abc import Iterable
 
-from flwr.app import Context, Message, RecordDict
+from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
-from flwr.supercore.run import Run
 
 from audit.core.errors import AuditError, ConfigError
+from training.forwarding import ForwardingGrid
 
 POLL_SECONDS = 0.05
 NODES_WITHIN_SECONDS = 120.0
@@ -69,7 +69,7 @@ def run_ray(
         _restore("PYTHONPATH", python_path)
 
 
-class WaitingGrid(Grid):
+class WaitingGrid(ForwardingGrid):
     """A grid that waits for its nodes, asks for replies often, and gives up when told to.
 
     Flower's own would ask every three seconds and wait for an hour after the runtime has ended.
@@ -81,29 +81,9 @@ class WaitingGrid(Grid):
     """
 
     def __init__(self, inner: Grid, *, nodes: int, stopped: threading.Event) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._nodes = nodes
         self._stopped = stopped
-
-    def set_run(self, run: Run) -> None:
-        """Set the run."""
-        self._inner.set_run(run)
-
-    @property
-    def run(self) -> Run:
-        """The run."""
-        return self._inner.run
-
-    def create_message(
-        self,
-        content: RecordDict,
-        message_type: str,
-        dst_node_id: int,
-        group_id: str,
-        ttl: float | None = None,
-    ) -> Message:
-        """Create a message."""
-        return self._inner.create_message(content, message_type, dst_node_id, group_id, ttl)
 
     def get_node_ids(self) -> Iterable[int]:
         """Return all node ids; the runtime registers them after the server app has begun."""
@@ -115,14 +95,6 @@ class WaitingGrid(Grid):
                 )
             self._pause()
         return nodes
-
-    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Send."""
-        return self._inner.push_messages(messages)
-
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Receive what is there."""
-        return self._inner.pull_messages(message_ids)
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
