@@ -2,8 +2,9 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
@@ -146,37 +147,30 @@ class _Attacks:
         return AttackReport(failed=self._failed, unscored=self._unscored)
 
     def _perform(self, task: _Task, views: "_Views") -> list[Score]:
+        """Guess, score, and write both; what went wrong becomes the outcome of every metric."""
         self._options.progress(task.name)
-        folder = self._run.attack_folder(task.cell.id, task.adversary.value, task.entry.id)
         origin = Origin(cell=task.cell.id, adversary=task.adversary.value, attack=task.entry.id)
-        key, reason = self._key(task), None
-        outcome, stored = Outcome.EXECUTED, self._stored(task, key)
-        guess = stored
-        if stored is None:
-            try:
-                guess = task.entry.build(self._options.budget).guess(
-                    views.view(task.adversary), self._rng(task, "guess")
-                )
-                write_guess(folder, guess)
-            except (ViewError, MissingEvidenceError) as error:
-                outcome, reason = Outcome.NOT_RUN, str(error)
-            except IntegrityError:
-                raise
-            except Exception as error:
-                outcome, reason = Outcome.FAILED, f"{type(error).__name__}: {error}"
-                self._failed[task.name] = reason
-        scores = self._scores(task, origin, guess) if guess is not None else None
-        if scores is None:
-            scores = unmeasured(
-                origin, _metrics(task.entry), outcome, reason or "the run's secrets are missing"
-            )
-            if guess is not None:
-                scores = [s.model_copy(update={"outcome": Outcome.NOT_RUN}) for s in scores]
+        guessed, outcome, reason = False, Outcome.EXECUTED, None
+        try:
+            guess = self._guess(task, views)
+            guessed = True
+            scores = self._scores(task, origin, guess)
+        except (ViewError, MissingEvidenceError) as error:
+            outcome, reason = Outcome.NOT_RUN, str(error)
+            self._unscored |= guessed
+        except IntegrityError:
+            raise
+        except Exception as error:
+            outcome, reason = Outcome.FAILED, f"{type(error).__name__}: {error}"
+            self._failed[task.name] = reason
+        if reason is not None:
+            scores = unmeasured(origin, _metrics(task.entry), outcome, reason)
         write_json(
-            folder / "result.json",
+            self._folder(task) / "result.json",
             {
                 "schema": RESULT_SCHEMA,
-                "key": key,
+                "key": self._key(task),
+                "guessed": guessed,
                 "attack": task.entry.id,
                 "title": task.entry.title,
                 "source": task.entry.source,
@@ -190,27 +184,34 @@ class _Attacks:
         )
         return scores
 
-    def _scores(self, task: _Task, origin: Origin, guess: Guess) -> list[Score] | None:
-        """Score a guess; None when the secrets are missing."""
-        try:
-            if isinstance(guess, MembershipGuess):
-                return score_membership(guess, self._vault.membership(), origin)
-            found = score_reconstruction(
-                guess,
-                self._baseline(task),
-                self._vault.victims(),
-                origin,
-                rng=self._rng(task, "bootstrap"),
-            )
-        except MissingEvidenceError:
-            self._unscored = True
-            return None
-        public = bool(self._run.record["dataset"]["public"])
-        base = (
-            self._run.attack_folder(task.cell.id, task.adversary.value, task.entry.id)
-            if public
-            else self._run.secrets / "panels" / task.name
+    def _folder(self, task: _Task) -> Path:
+        return self._run.attack_folder(task.cell.id, task.adversary.value, task.entry.id)
+
+    def _guess(self, task: _Task, views: "_Views") -> Guess:
+        """Return the guess made before for the same key, or a new one."""
+        path = self._folder(task) / "result.json"
+        if path.exists():
+            result = read_json(path)
+            if result.get("key") == self._key(task) and result.get("guessed"):
+                return read_guess(path.parent)
+        attack = task.entry.build(self._options.budget)
+        guess = attack.guess(views.view(task.adversary), self._rng(task, "guess"))
+        write_guess(path.parent, guess)
+        return guess
+
+    def _scores(self, task: _Task, origin: Origin, guess: Guess) -> list[Score]:
+        """Score a guess, and keep the pictures where they belong."""
+        if isinstance(guess, MembershipGuess):
+            return score_membership(guess, self._vault.membership(), origin)
+        found = score_reconstruction(
+            guess,
+            self._baseline(task),
+            self._vault.victims(),
+            origin,
+            rng=self._rng(task, "bootstrap"),
         )
+        public = bool(self._run.record["dataset"]["public"])
+        base = self._folder(task) if public else self._run.secrets / "panels" / task.name
         write_parcel(base / "panels.safetensors", found.panels)
         return found.scores
 
@@ -218,19 +219,8 @@ class _Attacks:
         """Return the guess of the attack's baseline, which ran before it on the same view."""
         if task.entry.baseline is None:
             return None
-        name = ATTACKS[task.entry.baseline].id
-        folder = self._run.attack_folder(task.cell.id, task.adversary.value, name)
-        guess = read_guess(folder)
+        guess = read_guess(self._folder(replace(task, entry=ATTACKS[task.entry.baseline])))
         return guess if isinstance(guess, ReconstructionGuess) else None
-
-    def _stored(self, task: _Task, key: str) -> Guess | None:
-        folder = self._run.attack_folder(task.cell.id, task.adversary.value, task.entry.id)
-        if not (folder / "result.json").exists():
-            return None
-        result = read_json(folder / "result.json")
-        if result.get("key") != key or result.get("outcome") != Outcome.EXECUTED:
-            return None
-        return read_guess(folder)
 
     def _key(self, task: _Task) -> str:
         """Hash everything that shaped a guess."""

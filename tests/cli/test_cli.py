@@ -153,6 +153,27 @@ def test_an_attack_that_raises_is_recorded_and_the_others_go_on(
     assert any(s["attack"] == "dlg" for s in scores), "scores of other attacks are kept"
 
 
+def test_a_guess_that_is_no_number_is_a_recorded_failure(
+    run_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import numpy as np
+
+    from attacks.attack import Budget
+    from attacks.membership.loss import LossThreshold
+    from audit.core.guesses import MembershipGuess
+    from audit.pipeline.attack import AttackOptions, attack
+    from audit.store.run import RunDirectory
+
+    def blank(_: object, view: object, __: object) -> MembershipGuess:
+        ids = view.background.candidates.ids  # type: ignore[attr-defined]
+        return MembershipGuess(candidates=ids, scores=np.full(len(ids), np.nan))
+
+    monkeypatch.setattr(LossThreshold, "guess", blank)
+    options = AttackOptions(only=("loss",), budget=Budget.THOROUGH)
+    report = attack(RunDirectory.open(run_copy), options)
+    assert set(report.failed) == {"eps-2/recipient/loss", "eps-inf/recipient/loss"}
+
+
 def test_an_interrupt_exits_130_and_the_run_can_be_resumed(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "audit", "train", "smoke", "--out", "r"],
