@@ -50,7 +50,8 @@ def draw_reconstructions(
     """
     most = max(len(arrays["truth"]) for _, arrays in panels)
     kinds = ("truth", "reconstruction", "baseline")
-    figure = Figure(figsize=(1.6 + 0.62 * most * len(kinds), 0.4 + 0.72 * len(panels)), dpi=130)
+    width, height = 1.3 + 0.62 * most * len(kinds), 0.4 + 0.68 * len(panels)
+    figure = Figure(figsize=(width, height), dpi=130)
     axes = figure.subplots(len(panels), most * len(kinds), squeeze=False)
     for line, (title, arrays) in zip(axes, panels, strict=True):
         for k, kind in enumerate(kinds):
@@ -65,7 +66,9 @@ def draw_reconstructions(
         )
     for k, kind in enumerate(kinds):
         axes[0][k * most].set_title(kind, size=8, loc="left")
-    figure.subplots_adjust(left=0.12, right=0.99, top=0.93, bottom=0.01, wspace=0.06, hspace=0.08)
+    figure.subplots_adjust(
+        left=1.1 / width, right=0.995, top=1 - 0.3 / height, bottom=0.01, wspace=0.06, hspace=0.08
+    )
     return _save(figure, path)
 
 
