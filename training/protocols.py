@@ -14,8 +14,13 @@ from training.secagg.threshold import allowed_dropouts, exposure_warning
 def server_protocol(config: AggregationConfig, roster: Roster | None) -> ServerProtocol:
     """Return the server's half."""
     if config.protocol == "plain" or roster is None:
-        return PlainServer()
-    return MaskedServer(roster=roster, colluders=config.colluders, quantiser=_quantiser(config))
+        return PlainServer(weights=config.weights)
+    return MaskedServer(
+        roster=roster,
+        colluders=config.colluders,
+        quantiser=_quantiser(config),
+        weights=config.weights,
+    )
 
 
 def client_protocol(
@@ -30,6 +35,7 @@ def client_protocol(
         roster=roster,
         colluders=config.colluders,
         quantiser=_quantiser(config),
+        weights=config.weights,
     )
 
 

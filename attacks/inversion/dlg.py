@@ -128,6 +128,8 @@ class _Matching:
         self._module = module
         self._max_grad_norm = background.recipe.max_grad_norm
         self._weights = {n: p.detach() for n, p in module.named_parameters()}
+        each = [share / (probe.records or 1) for share in probe.shares]
+        self._shares = torch.from_numpy(np.repeat(each, probe.records or 1))
         target = gradient_of(probe)
         self._target = [torch.from_numpy(target[name]) for name in self._weights]
         if self._target[-1].shape != (background.architecture.classes,):
@@ -157,7 +159,7 @@ class _Matching:
     def _mean_gradient(self, records: Tensor, soft: Tensor) -> Sequence[Tensor]:
         weights = {n: w.requires_grad_() for n, w in self._weights.items()}
         logits = functional_call(self._module, weights, (records,))
-        loss = -(soft * logits.log_softmax(dim=1)).sum(dim=1).mean()
+        loss = -(self._shares @ (soft * logits.log_softmax(dim=1)).sum(dim=1))
         return torch.autograd.grad(loss, list(weights.values()), create_graph=True)
 
     def _clipped_mean_gradient(
@@ -177,7 +179,7 @@ class _Matching:
         each = list(vmap(grad(one_loss), in_dims=(None, 0, 0))(weights, records, soft).values())
         norms = torch.stack([g.flatten(1).norm(dim=1) for g in each], dim=1).norm(dim=1)
         factor = (max_grad_norm / (norms + CLIP_SLACK)).clamp(max=1.0)
-        return [torch.einsum("i,i...->...", factor, g) / len(records) for g in each]
+        return [torch.einsum("i,i...->...", factor * self._shares, g) for g in each]
 
 
 def build(budget: Budget) -> DeepLeakage:

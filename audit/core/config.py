@@ -165,6 +165,7 @@ class AggregationConfig(_Section):
         clip_range: Public range of a quantised coordinate, model units; far outside DP noise.
         bits: Levels of the quantiser, as a power of two.
         rounding: ``nearest`` or ``stochastic``.
+        weights: Public positive integer weight of each hospital in the mean; None: equal.
     """
 
     protocol: Literal["masked", "plain"] = "masked"
@@ -172,6 +173,7 @@ class AggregationConfig(_Section):
     clip_range: Positive = 64.0
     bits: int = Field(default=32, ge=8, le=32)
     rounding: Literal["nearest", "stochastic"] = "nearest"
+    weights: dict[str, Annotated[int, Field(ge=1)]] | None = None
 
 
 class ProbesConfig(_Section):
@@ -248,6 +250,11 @@ class Config(_Section):
                     f"privacy.nominal_records {self.privacy.nominal_records}: "
                     "expected a sampling rate of at most 1"
                 )
+        weights = self.aggregation.weights
+        if weights is not None and set(weights) != set(self.clients):
+            raise ValueError(
+                f"aggregation.weights {weights}: expected one for each of {', '.join(self.clients)}"
+            )
         late = [r for r in self.probes.rounds if r > self.schedule.rounds]
         if late:
             raise ValueError(f"probes.rounds {late}: expected rounds up to {self.schedule.rounds}")

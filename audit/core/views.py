@@ -123,15 +123,17 @@ class Observation:
         name: Unique in the view.
         round: The round before which, or in which, it was made.
         clients: Whose records it mixes: one client, or all that were summed.
+        shares: Each of these clients' part in the mean; together 1.
         records: Records of each client in it; None for a Poisson-sampled round.
         weights: The global model that the clients started from.
-        update: New weights minus old, averaged over ``clients``.
+        update: New weights minus old, the mean over ``clients`` by their shares.
         learning_rate: With which a single step turned the gradient into the update.
     """
 
     name: str
     round: int
     clients: tuple[str, ...]
+    shares: tuple[float, ...]
     records: int | None
     weights: Weights
     update: Weights

@@ -141,11 +141,18 @@ class Recording:
             name=name,
             round=session.round,
             clients=clients,
+            shares=self._shares(clients),
             records=session.records,
             weights=model,
             update=self.architecture.unflatten(update),
             learning_rate=self._cell.schedule.rate(session.round),
         )
+
+    def _shares(self, clients: tuple[str, ...]) -> tuple[float, ...]:
+        """Return the clients' parts in a mean over them, by the public weights."""
+        public = self._config.aggregation.weights or {}
+        weights = [public.get(client, 1) for client in clients]
+        return tuple(weight / sum(weights) for weight in weights)
 
     def _update(self, session: Session, client: str) -> NDArray[np.float32] | None:
         folder, prefix = session_folder(session.name)
