@@ -1,17 +1,21 @@
 """Local training at one hospital: DP-SGD by Opacus, its noise from the cryptographic stream."""
 
 import warnings
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from opacus import GradSampleModule
-from opacus.optimizers import DPOptimizer
+from opacus.grad_sample import GradSampleModuleFastGradientClipping
+from opacus.optimizers import DPOptimizer, DPOptimizerFastGradientClipping
+from opacus.utils.fast_gradient_clipping_utils import DPTensorFastGradientClipping
 from torch import nn
 
 from audit.core.errors import AuditError
+from training.features.fixed import trained_part
 from training.models import flatten, to_weights
 from training.randomness import NoiseStream
 
@@ -20,6 +24,13 @@ warnings.filterwarnings("ignore", message="Full backward hook is firing")
 
 CHUNK = 512
 """Records whose gradients are held in memory at a time."""
+
+GHOST_CHUNK = 4096
+"""The same where only the gradients' norms are."""
+
+
+PERCEPTRON = {nn.Flatten, nn.Linear, nn.ReLU, nn.Sigmoid, nn.Tanh}
+"""Layers of the models that need no more than the norms."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +43,7 @@ class LocalPlan:
         expected_batch_size: Public normaliser of every step, records.
         learning_rate, momentum: Of SGD; momentum starts at zero.
         noise_multiplier, max_grad_norm: Of DP-SGD; both None without DP.
+        loss_scale: Multiplies a record's loss before its gradient is clipped; DP only.
     """
 
     steps: int
@@ -41,6 +53,7 @@ class LocalPlan:
     momentum: float
     noise_multiplier: float | None
     max_grad_norm: float | None
+    loss_scale: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +71,13 @@ class LocalResult:
     records_used: int
 
 
-class StreamNoiseOptimizer(DPOptimizer):  # type: ignore[misc]
-    """Opacus' DP optimiser with Gaussian noise from a ``NoiseStream``.
+class _StreamNoise:
+    """Gaussian noise from a ``NoiseStream``; all else is the Opacus optimiser's own.
 
-    Clipping, accumulation and scaling are Opacus' own; only the source of the noise differs.
+    Args:
+        optimizer: SGD over the trained parameters.
+        stream: Where the noise comes from.
+        options: Of the Opacus optimiser.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, *, stream: NoiseStream, **options: Any):
@@ -70,10 +86,19 @@ class StreamNoiseOptimizer(DPOptimizer):  # type: ignore[misc]
 
     def add_noise(self) -> None:
         """Set ``p.grad`` to the clipped sum plus noise of deviation multiplier times norm."""
-        deviation = self.noise_multiplier * self.max_grad_norm
-        for p in self.params:
+        opacus = cast(DPOptimizer, self)
+        deviation = opacus.noise_multiplier * opacus.max_grad_norm
+        for p in opacus.params:
             noise = torch.from_numpy(self._stream.gaussian(p.numel()) * deviation)
             p.grad = p.summed_grad + noise.view_as(p).to(p)
+
+
+class StreamNoiseOptimizer(_StreamNoise, DPOptimizer):  # type: ignore[misc]
+    """Opacus' DP optimiser on the gradient of every record."""
+
+
+class GhostNoiseOptimizer(_StreamNoise, DPOptimizerFastGradientClipping):  # type: ignore[misc]
+    """Opacus' DP optimiser on the clipped sum, where only the norms were computed by record."""
 
 
 def train_locally(
@@ -101,28 +126,15 @@ def train_locally(
         AuditError: The update is not finite.
     """
     before = flatten(to_weights(module))
-    module.to(device).train()
-    private = plan.noise_multiplier is not None
-    wrapped: nn.Module = GradSampleModule(module, loss_reduction="sum") if private else module
-    sgd = torch.optim.SGD(module.parameters(), lr=plan.learning_rate, momentum=plan.momentum)
-    optimizer: Any = sgd
-    if private:
-        optimizer = StreamNoiseOptimizer(
-            sgd,
-            stream=noise,
-            noise_multiplier=plan.noise_multiplier,
-            max_grad_norm=plan.max_grad_norm,
-            expected_batch_size=plan.expected_batch_size,
-        )
-    x, y = torch.from_numpy(inputs).to(device), torch.from_numpy(labels).to(device)
+    trained, x = trained_part(module.to(device).train(), inputs)
+    step = _step(trained, plan, noise)
+    x, y = x.to(device), torch.from_numpy(labels).to(device)
     total_loss, used = 0.0, 0
-    step = _private_step if private else _plain_step
     for _ in range(plan.steps):
         batch = torch.from_numpy(sampling.poisson_sample(len(labels), plan.sample_rate)).to(device)
-        total_loss += step(wrapped, optimizer, x[batch], y[batch], plan.expected_batch_size)
+        total_loss += step.take(x[batch], y[batch])
         used += len(batch)
-    if private:
-        cast(GradSampleModule, wrapped).to_standard_module()
+    step.close()
     update = flatten(to_weights(module)) - before
     if not np.isfinite(update).all():
         raise AuditError(
@@ -133,33 +145,127 @@ def train_locally(
     )
 
 
-def _private_step(
-    module: nn.Module, optimizer: Any, x: torch.Tensor, y: torch.Tensor, _normaliser: float
-) -> float:
-    """One DP step; an empty batch still adds noise. Returns the summed loss."""
-    optimizer.zero_grad(set_to_none=True)
-    total = 0.0
-    chunks = list(zip(torch.split(x, CHUNK), torch.split(y, CHUNK), strict=True)) if len(y) else []
-    for i, (inputs, labels) in enumerate(chunks):
-        loss = nn.functional.cross_entropy(module(inputs), labels, reduction="sum")
-        loss.backward()  # type: ignore[no-untyped-call]
-        total += loss.item()
-        optimizer.signal_skip_step(do_skip=i < len(chunks) - 1)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-    if not chunks:
-        for p in optimizer.params:
+class _Step(Protocol):
+    """One optimiser step on a batch, and what has to be undone after the last."""
+
+    def take(self, x: torch.Tensor, y: torch.Tensor) -> float:
+        """Step, and return the summed loss."""
+
+    def close(self) -> None:
+        """Leave the module as it was found, but for its parameters."""
+
+
+def _step(module: nn.Module, plan: LocalPlan, noise: NoiseStream) -> _Step:
+    """Choose how to step: the same mechanism, clipped by whichever of Opacus' ways is faster."""
+    sgd = torch.optim.SGD(module.parameters(), lr=plan.learning_rate, momentum=plan.momentum)
+    if plan.noise_multiplier is None:
+        return _PlainStep(module, sgd, plan)
+    perceptron = isinstance(module, nn.Sequential) and all(type(m) in PERCEPTRON for m in module)
+    return (_GhostStep if perceptron else _RecordStep)(module, sgd, plan, noise)
+
+
+class _PlainStep:
+    """SGD without DP, with the same public normaliser."""
+
+    def __init__(self, module: nn.Module, sgd: torch.optim.SGD, plan: LocalPlan) -> None:
+        self._module, self._sgd, self._plan = module, sgd, plan
+
+    def take(self, x: torch.Tensor, y: torch.Tensor) -> float:
+        self._sgd.zero_grad(set_to_none=True)
+        loss = nn.functional.cross_entropy(self._module(x), y, reduction="sum")
+        (loss / self._plan.expected_batch_size).backward()  # type: ignore[no-untyped-call]
+        self._sgd.step()
+        return float(loss.item())
+
+    def close(self) -> None:
+        """Nothing was wrapped."""
+
+
+class _PrivateStep(ABC):
+    """One DP step, in chunks that bound memory; an empty batch still adds noise."""
+
+    wrapped: Any
+    optimizer: Any
+
+    def __init__(self, plan: LocalPlan, *, chunk: int) -> None:
+        self._plan, self._chunk = plan, chunk
+
+    def take(self, x: torch.Tensor, y: torch.Tensor) -> float:
+        self.optimizer.zero_grad(set_to_none=True)
+        if not len(y):
+            self._no_gradients()
+            self.optimizer.step()
+            return 0.0
+        total = 0.0
+        chunks = list(zip(torch.split(x, self._chunk), torch.split(y, self._chunk), strict=True))
+        for i, (inputs, labels) in enumerate(chunks):
+            losses = nn.functional.cross_entropy(self.wrapped(inputs), labels, reduction="none")
+            self._backward(self._plan.loss_scale * losses)
+            total += losses.sum().item()
+            self.optimizer.signal_skip_step(do_skip=i < len(chunks) - 1)
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
+        return total
+
+    def close(self) -> None:
+        self.wrapped.to_standard_module()
+
+    @abstractmethod
+    def _backward(self, losses: torch.Tensor) -> None:
+        """Bring the chunk's clipped gradients to where the optimiser looks for them."""
+
+    @abstractmethod
+    def _no_gradients(self) -> None:
+        """The same for a batch without records."""
+
+
+class _RecordStep(_PrivateStep):
+    """Every record's gradient in memory: for any layer."""
+
+    def __init__(
+        self, module: nn.Module, sgd: torch.optim.SGD, plan: LocalPlan, noise: NoiseStream
+    ) -> None:
+        super().__init__(plan, chunk=CHUNK)
+        self.wrapped = GradSampleModule(module, loss_reduction="sum")
+        self.optimizer = StreamNoiseOptimizer(sgd, stream=noise, **_mechanism(plan))
+
+    def _backward(self, losses: torch.Tensor) -> None:
+        losses.sum().backward()  # type: ignore[no-untyped-call]
+
+    def _no_gradients(self) -> None:
+        for p in self.optimizer.params:
             p.grad_sample = torch.zeros((0, *p.shape), dtype=p.dtype, device=p.device)
-        optimizer.step()
-    return total
 
 
-def _plain_step(
-    module: nn.Module, optimizer: Any, x: torch.Tensor, y: torch.Tensor, normaliser: float
-) -> float:
-    """One step of SGD without DP, with the same normaliser. Returns the summed loss."""
-    optimizer.zero_grad(set_to_none=True)
-    loss = nn.functional.cross_entropy(module(x), y, reduction="sum")
-    (loss / normaliser).backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
-    return float(loss.item())
+class _GhostStep(_PrivateStep):
+    """Only the norms of records' gradients: for linear layers, however many features they have.
+
+    Source:
+        Ghost clipping, Li et al. 2022, arXiv:2110.05679, section 4, as Opacus has it.
+    """
+
+    def __init__(
+        self, module: nn.Module, sgd: torch.optim.SGD, plan: LocalPlan, noise: NoiseStream
+    ) -> None:
+        super().__init__(plan, chunk=GHOST_CHUNK)
+        self.wrapped = GradSampleModuleFastGradientClipping(
+            module, loss_reduction="sum", max_grad_norm=plan.max_grad_norm, use_ghost_clipping=True
+        )
+        self.optimizer = GhostNoiseOptimizer(sgd, stream=noise, **_mechanism(plan))
+
+    def _backward(self, losses: torch.Tensor) -> None:
+        DPTensorFastGradientClipping(
+            self.wrapped, self.optimizer, losses, loss_reduction="sum"
+        ).backward()
+
+    def _no_gradients(self) -> None:
+        for p in self.optimizer.params:
+            p.grad = torch.zeros_like(p)
+
+
+def _mechanism(plan: LocalPlan) -> dict[str, Any]:
+    return {
+        "noise_multiplier": plan.noise_multiplier,
+        "max_grad_norm": plan.max_grad_norm,
+        "expected_batch_size": plan.expected_batch_size,
+    }

@@ -225,4 +225,5 @@ def _local_plan(request: Parcel) -> LocalPlan:
         momentum=number("momentum"),
         noise_multiplier=number("noise_multiplier") if private else None,
         max_grad_norm=number("max_grad_norm") if private else None,
+        loss_scale=number("loss_scale") if private else 1.0,
     )

@@ -87,6 +87,7 @@ class LocalPolicy(BaseModel):
         if self.private or "noise_multiplier" in fields:
             _above_zero("noise_multiplier", fields)
             _above_zero("max_grad_norm", fields)
+            _above_zero("loss_scale", fields)
 
 
 def session_name(fields: Mapping[str, Scalar]) -> str:

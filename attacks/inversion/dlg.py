@@ -127,6 +127,7 @@ class _Matching:
     def __init__(self, module: nn.Module, probe: Observation, background: Background) -> None:
         self._module = module
         self._max_grad_norm = background.recipe.max_grad_norm
+        self._loss_scale = background.recipe.loss_scale
         self._weights = {n: p.detach() for n, p in module.named_parameters()}
         each = [share / (probe.records or 1) for share in probe.shares]
         self._shares = torch.from_numpy(np.repeat(each, probe.records or 1))
@@ -168,7 +169,8 @@ class _Matching:
         if len(records) == 1:  # the mean is the record's own gradient: no need for one by one
             only = self._mean_gradient(records, soft)
             norm = torch.stack([g.norm() for g in only]).norm()
-            return [g * (max_grad_norm / (norm + CLIP_SLACK)).clamp(max=1.0) for g in only]
+            factor = (max_grad_norm / (norm + CLIP_SLACK)).clamp(max=self._loss_scale)
+            return [factor * g for g in only]
 
         def one_loss(weights: dict[str, Tensor], record: Tensor, label: Tensor) -> Tensor:
             logits = functional_call(self._module, weights, (record[None],))
@@ -178,7 +180,7 @@ class _Matching:
         weights = {n: w.detach() for n, w in self._weights.items()}
         each = list(vmap(grad(one_loss), in_dims=(None, 0, 0))(weights, records, soft).values())
         norms = torch.stack([g.flatten(1).norm(dim=1) for g in each], dim=1).norm(dim=1)
-        factor = (max_grad_norm / (norms + CLIP_SLACK)).clamp(max=1.0)
+        factor = (max_grad_norm / (norms + CLIP_SLACK)).clamp(max=self._loss_scale)
         return [torch.einsum("i,i...->...", factor * self._shares, g) for g in each]
 
 

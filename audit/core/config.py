@@ -99,7 +99,13 @@ class ScheduleConfig(_Section):
         learning_rate: Of local SGD, on the mean gradient, in the first round.
         final_learning_rate: In the last round, reached linearly; None: constant.
         momentum: Of local SGD, reset at each round.
+        loss_scale: Multiplies a record's loss before its gradient is clipped: s at clipping norm C
+            is clipping norm C/s at s times the learning rate. Same guarantee; DP only.
         server_learning_rate: Multiplies the mean update.
+        server_momentum: Part of the last round's movement of the global model that is added to
+            this round's (heavy ball). Costs no privacy.
+        average_rounds: The released model is the mean of the global models after the last so
+            many rounds. Costs no privacy.
     """
 
     rounds: int = Field(default=10, ge=1)
@@ -108,7 +114,18 @@ class ScheduleConfig(_Section):
     learning_rate: Positive = 0.5
     final_learning_rate: Positive | None = None
     momentum: Fraction = 0.0
+    loss_scale: Positive = 1.0
     server_learning_rate: Positive = 1.0
+    server_momentum: Fraction = 0.0
+    average_rounds: int = Field(default=1, ge=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> "ScheduleConfig":
+        if self.average_rounds > self.rounds:
+            raise ValueError(
+                f"average_rounds {self.average_rounds}: expected at most rounds, {self.rounds}"
+            )
+        return self
 
     def rate(self, round_number: int) -> float:
         """Return the local learning rate of a round, counted from 1."""

@@ -84,6 +84,9 @@ class Recipe:
         momentum: Of the local optimiser.
         noise_multiplier: Noise over clipping norm; None without DP.
         max_grad_norm: Clipping norm; None without DP.
+        loss_scale: Multiplies a record's loss before its gradient is clipped; 1 without DP.
+        server_momentum: Part of a round's movement that the server adds to the next.
+        average_rounds: The released model is the mean over the last so many rounds.
     """
 
     rounds: int
@@ -94,6 +97,9 @@ class Recipe:
     momentum: float
     noise_multiplier: float | None
     max_grad_norm: float | None
+    loss_scale: float = 1.0
+    server_momentum: float = 0.0
+    average_rounds: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)

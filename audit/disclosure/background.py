@@ -40,6 +40,9 @@ def cell_background(config: Config, cell: CellConfig, directory: CellDirectory) 
             momentum=schedule.momentum,
             noise_multiplier=read_json(directory.summary)["noise_multiplier"],
             max_grad_norm=config.privacy.max_grad_norm if cell.private else None,
+            loss_scale=schedule.loss_scale if cell.private else 1.0,
+            server_momentum=schedule.server_momentum,
+            average_rounds=schedule.average_rounds,
         ),
         candidates=Records(
             ids=tuple(str(i) for i in ids) if isinstance(ids, list) else (),

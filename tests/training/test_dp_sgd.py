@@ -1,5 +1,7 @@
 """DP-SGD agrees with a slow version that clips one record at a time."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,8 @@ from torch import nn
 from audit.core.errors import AuditError
 from training import dp_sgd
 from training.dp_sgd import LocalPlan, train_locally
-from training.models import flatten, simple_cnn, to_weights
+from training.features.fixed import FixedFeatures
+from training.models import flatten, mlp, simple_cnn, to_weights
 from training.randomness import NoiseStream
 
 SAMPLING, NOISE = b"s" * 32, b"n" * 32
@@ -17,10 +20,28 @@ INPUTS = RNG.normal(size=(40, 1, 8, 8)).astype(np.float32)
 LABELS = RNG.integers(0, 3, 40).astype(np.int64)
 
 
-def module() -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        return simple_cnn((1, 8, 8), 3)
+def fixed_features() -> nn.Module:
+    head = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+    return FixedFeatures(nn.AvgPool2d(2), head, key="pooled")
+
+
+MODELS = {
+    "every gradient": lambda: simple_cnn((1, 8, 8), 3),
+    "only the norms": lambda: mlp((1, 8, 8), 3, hidden=6),
+    "fixed features": fixed_features,
+}
+
+
+@pytest.fixture(params=MODELS)
+def module(request) -> Callable[[], nn.Module]:
+    """A model that is clipped in one of the ways there are, the same at each call."""
+
+    def build() -> nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(1)
+            return MODELS[request.param]()
+
+    return build
 
 
 def plan(**changed) -> LocalPlan:
@@ -32,11 +53,12 @@ def plan(**changed) -> LocalPlan:
         "momentum": 0.5,
         "noise_multiplier": 0.7,
         "max_grad_norm": 0.3,
+        "loss_scale": 1.0,
     }
     return LocalPlan(**{**options, **changed})
 
 
-def train(local: LocalPlan, inputs=INPUTS, labels=LABELS):
+def train(module, local: LocalPlan, inputs=INPUTS, labels=LABELS):
     return train_locally(
         module(),
         inputs,
@@ -47,7 +69,7 @@ def train(local: LocalPlan, inputs=INPUTS, labels=LABELS):
     )
 
 
-def slow_update(local: LocalPlan) -> np.ndarray:
+def slow_update(module, local: LocalPlan) -> np.ndarray:
     """One record at a time, by the definition, in the same order of the two streams."""
     model = module()
     parameters = list(model.parameters())
@@ -58,7 +80,9 @@ def slow_update(local: LocalPlan) -> np.ndarray:
         total = [torch.zeros_like(p) for p in parameters]
         for i in sampling.poisson_sample(len(LABELS), local.sample_rate):
             x, y = torch.from_numpy(INPUTS[i : i + 1]), torch.from_numpy(LABELS[i : i + 1])
-            grads = torch.autograd.grad(nn.functional.cross_entropy(model(x), y), parameters)
+            scale = 1.0 if local.max_grad_norm is None else local.loss_scale
+            loss = scale * nn.functional.cross_entropy(model(x), y)
+            grads = torch.autograd.grad(loss, parameters)
             norm = torch.sqrt(sum((g**2).sum() for g in grads))
             factor = 1.0
             if local.max_grad_norm is not None:
@@ -74,34 +98,45 @@ def slow_update(local: LocalPlan) -> np.ndarray:
     return flatten(to_weights(model)) - before
 
 
-@pytest.mark.parametrize("changed", [{}, {"noise_multiplier": None, "max_grad_norm": None}])
-def test_update_is_that_of_clipping_one_record_at_a_time(changed):
+@pytest.mark.parametrize(
+    "changed", [{}, {"loss_scale": 7.0}, {"noise_multiplier": None, "max_grad_norm": None}]
+)
+def test_update_is_that_of_clipping_one_record_at_a_time(module, changed):
     local = plan(**changed)
-    np.testing.assert_allclose(train(local).update, slow_update(local), atol=1e-5)
+    np.testing.assert_allclose(train(module, local).update, slow_update(module, local), atol=1e-5)
 
 
-def test_a_batch_in_chunks_gives_the_same_update(monkeypatch):
-    whole = train(plan()).update
+def test_a_large_loss_scale_leaves_only_the_direction_of_each_gradient(module):
+    local = plan(steps=1, sample_rate=1.0, momentum=0.0, loss_scale=1e6)
+    moved = train(module, local).update - train(module, local, INPUTS[:-1], LABELS[:-1]).update
+    length = local.max_grad_norm * local.learning_rate / local.expected_batch_size
+    assert np.linalg.norm(moved) == pytest.approx(length, rel=1e-3)
+
+
+def test_a_batch_in_chunks_gives_the_same_update(module, monkeypatch):
+    whole = train(module, plan()).update
     for chunk in (1, 5, 16):
         monkeypatch.setattr(dp_sgd, "CHUNK", chunk)
-        np.testing.assert_allclose(train(plan()).update, whole, atol=1e-6)
+        monkeypatch.setattr(dp_sgd, "GHOST_CHUNK", chunk)
+        np.testing.assert_allclose(train(module, plan()).update, whole, atol=1e-6)
 
 
-@pytest.mark.parametrize("records", [512, 513, 1024])
-def test_noise_is_added_once_at_the_real_chunk_boundary(records):
+def test_noise_is_added_once_at_the_real_chunk_boundary(module):
     # Records without gradient: with inputs of zero and a clip of nearly zero only noise is left.
     local = plan(steps=1, sample_rate=1.0, max_grad_norm=1e-6, noise_multiplier=1e6)
-    result = train(local, np.zeros((records, 1, 8, 8), np.float32), np.zeros(records, np.int64))
-    first = module()[0].weight.numel()
+    first = next(module().parameters()).numel()
     drawn = NoiseStream(NOISE).gaussian(first)
     expected = -local.learning_rate / local.expected_batch_size * drawn
-    assert result.records_used == records
-    np.testing.assert_allclose(result.update[:first], expected, atol=1e-4)
+    for records in (dp_sgd.CHUNK, dp_sgd.CHUNK + 1, 2 * dp_sgd.CHUNK, dp_sgd.GHOST_CHUNK + 1):
+        labels = np.zeros(records, np.int64)
+        result = train(module, local, np.zeros((records, 1, 8, 8), np.float32), labels)
+        assert result.records_used == records
+        np.testing.assert_allclose(result.update[:first], expected, atol=1e-3)
 
 
-def test_an_empty_batch_adds_noise_and_nothing_else():
+def test_an_empty_batch_adds_noise_and_nothing_else(module):
     local = plan(steps=1, sample_rate=1e-12, momentum=0.0)
-    result = train(local)
+    result = train(module, local)
     assert result.records_used == 0 and result.mean_loss is None
     stream, expected = NoiseStream(NOISE), []
     for p in module().parameters():
@@ -111,30 +146,32 @@ def test_an_empty_batch_adds_noise_and_nothing_else():
     )
 
 
-def test_an_empty_batch_between_full_ones_agrees_with_the_slow_version():
+def test_an_empty_batch_between_full_ones_agrees_with_the_slow_version(module):
     local = plan(steps=12, sample_rate=0.02)
     stream = NoiseStream(SAMPLING)
     sizes = [len(stream.poisson_sample(40, 0.02)) for _ in range(12)]
     assert 0 in sizes and max(sizes) > 0
-    np.testing.assert_allclose(train(local).update, slow_update(local), atol=1e-5)
+    np.testing.assert_allclose(train(module, local).update, slow_update(module, local), atol=1e-5)
 
 
-def test_normaliser_is_the_public_size_and_not_the_size_of_the_batch():
+def test_normaliser_is_the_public_size_and_not_the_size_of_the_batch(module):
     small, large = (
         plan(steps=1, momentum=0.0),
         plan(steps=1, momentum=0.0, expected_batch_size=32.0),
     )
-    np.testing.assert_allclose(train(small).update, 2 * train(large).update, atol=1e-6)
+    np.testing.assert_allclose(
+        train(module, small).update, 2 * train(module, large).update, atol=1e-6
+    )
 
 
-def test_one_more_record_moves_the_summed_gradient_by_at_most_the_clipping_norm():
+def test_one_more_record_moves_the_summed_gradient_by_at_most_the_clipping_norm(module):
     local = plan(steps=1, sample_rate=1.0, momentum=0.0, learning_rate=1.0)
-    moved = train(local).update - train(local, INPUTS[:-1], LABELS[:-1]).update
+    moved = train(module, local).update - train(module, local, INPUTS[:-1], LABELS[:-1]).update
     assert np.linalg.norm(moved) * local.expected_batch_size <= local.max_grad_norm * (1 + 1e-4)
 
 
-def test_momentum_starts_at_zero_in_every_round():
-    np.testing.assert_array_equal(train(plan()).update, train(plan()).update)
+def test_momentum_starts_at_zero_in_every_round(module):
+    np.testing.assert_array_equal(train(module, plan()).update, train(module, plan()).update)
 
 
 @pytest.mark.parametrize("private", [True, False])
@@ -143,4 +180,4 @@ def test_diverging_training_is_an_error(private):
     if not private:
         changed["noise_multiplier"] = None
     with pytest.raises(AuditError, match="diverged"):
-        train(plan(learning_rate=1e38, **changed))
+        train(MODELS["every gradient"], plan(learning_rate=1e38, **changed))

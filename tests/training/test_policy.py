@@ -31,6 +31,7 @@ ROUND = {
     "momentum": 0.9,
     "noise_multiplier": 1.5,
     "max_grad_norm": 1.0,
+    "loss_scale": 1.0,
     "delta": 1e-5,
 }
 PROBE = {
@@ -68,6 +69,8 @@ def test_more_privacy_and_less_work_than_agreed_are_accepted():
         ("max_grad_norm", 1.0001),
         ("max_grad_norm", 0.0),
         ("max_grad_norm", -5.0),
+        ("loss_scale", 0.0),
+        ("loss_scale", None),
         ("delta", 1.1e-5),
         ("delta", 0.0),
         ("sample_rate", 0.51),

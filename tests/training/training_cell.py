@@ -140,6 +140,7 @@ def train_request(plan: CellPlan, number: int = 1, **changed: Any) -> Parcel:
         "momentum": schedule.momentum,
         "noise_multiplier": plan.noise_multiplier,
         "max_grad_norm": plan.max_grad_norm,
+        "loss_scale": None if plan.noise_multiplier is None else schedule.loss_scale,
         "delta": plan.delta,
         **changed,
     }
