@@ -32,10 +32,21 @@ def draw_plots(table: Mapping[str, Any], folder: Path) -> list[Path]:
         The files written.
     """
     rows: list[Row] = table["rows"]
-    drawn = _save(_accuracy(rows), folder / "accuracy")
+    drawn = draw_accuracy(rows, folder / "accuracy", label="this run")
     if main_series(rows):
         drawn += _save(_leakage(rows), folder / "leakage")
     return drawn
+
+
+def draw_accuracy(rows: Sequence[Row], path: Path, *, label: str) -> list[Path]:
+    """Draw accuracy against epsilon, with the published curve where there is one.
+
+    Args:
+        rows: Of a table, or of several seeds pooled.
+        path: Without its ending.
+        label: What the rows' own curve is called.
+    """
+    return _save(_accuracy(rows, label), path)
 
 
 def draw_reconstructions(
@@ -72,12 +83,12 @@ def draw_reconstructions(
     return _save(figure, path)
 
 
-def _accuracy(rows: list[Row]) -> Figure:
+def _accuracy(rows: Sequence[Row], label: str) -> Figure:
     figure = Figure(figsize=(6.4, 4.0), dpi=130, layout="constrained")
     axes = figure.subplots()
     places, labels = _places(rows)
     values = np.array([[r["accuracy"], r["accuracy_low"], r["accuracy_high"]] for r in rows]) * 100
-    _curve(axes, places, values, "this run", 0)
+    _curve(axes, places, values, label, 0)
     published = [(p, r["reference_accuracy"]) for p, r in zip(places, rows, strict=True)]
     known = [(p, a * 100) for p, a in published if a is not None]
     if known:
@@ -136,7 +147,7 @@ def _legend(series: Series) -> str:
     return series.title.rsplit(": ", 1)[0]
 
 
-def _places(rows: list[Row]) -> tuple[list[float], list[str]]:
+def _places(rows: Sequence[Row]) -> tuple[list[float], list[str]]:
     """Place of each row on the logarithmic axis; without DP at the right, set apart."""
     finite = [row["target_epsilon"] for row in rows if row["target_epsilon"] is not None]
     end = max(finite, default=1.0) * GAP

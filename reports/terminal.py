@@ -1,6 +1,6 @@
 """The accuracy / epsilon / leakage table for a terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -25,10 +25,9 @@ def render_table(table: Mapping[str, Any], *, title: str) -> RenderableType:
     shown.add_column("epsilon", justify="right")
     shown.add_column("claimed", justify="right")
     shown.add_column("noise", justify="right")
-    shown.add_column("accuracy [95 %]", justify="right")
-    published = any(row.get("reference_accuracy") is not None for row in rows)
-    if published:
-        shown.add_column("published", justify="right")
+    columns = utility_columns(rows)
+    for heading in columns:
+        shown.add_column(heading, justify="right")
     for one in series:
         shown.add_column(_heading(one), justify="right")
     for row in rows:
@@ -36,12 +35,57 @@ def render_table(table: Mapping[str, Any], *, title: str) -> RenderableType:
             _number(row["target_epsilon"], "g", missing="no DP"),
             _number(row["claimed_epsilon"], ".3g", missing="none"),
             _number(row["noise_multiplier"], ".3g", missing="0"),
-            f"{row['accuracy']:.1%}\n[{row['accuracy_low']:.1%}, {row['accuracy_high']:.1%}]",
+            *(_measure(row, name) for name in columns.values()),
         ]
-        if published:
-            cells.append(_number(row["reference_accuracy"], ".0%"))
         shown.add_row(*cells, *(_value(one.find(row)) for one in series))
     return Group(shown, *_notes(rows))
+
+
+def render_seeds(pooled: Mapping[str, Any], *, title: str) -> RenderableType:
+    """Return the utility over several seeds.
+
+    Args:
+        pooled: What ``pool_seeds`` returned.
+        title: Above the table.
+    """
+    rows: list[Row] = pooled["rows"]
+    columns = utility_columns(rows)
+    shown = Table(title=title, title_justify="left", caption_justify="left")
+    for heading in ("epsilon", "claimed", "noise", *columns, "worst, best", "seconds"):
+        shown.add_column(heading, justify="right")
+    for row in rows:
+        shown.add_row(
+            _number(row["target_epsilon"], "g", missing="no DP"),
+            _number(row["claimed_epsilon"], ".3g", missing="none"),
+            _number(row["noise_multiplier"], ".3g", missing="0"),
+            *(_measure(row, name, digits=2) for name in columns.values()),
+            f"{row['accuracy_worst']:.2%}, {row['accuracy_best']:.2%}",
+            f"{row['seconds']:.0f}",
+        )
+    said = (
+        f"Mean over {len(pooled['seeds'])} seeds with Student's 95 % interval; the interval is "
+        "about the mean over seeds, on the same test records."
+    )
+    return Group(shown, Text(said, style="dim"), *_utility_notes(rows))
+
+
+def utility_columns(rows: Sequence[Row]) -> dict[str, str]:
+    """Heading to the field that it shows; two-class tasks also show what uneven classes need."""
+    columns = {"accuracy [95 %]": "accuracy"}
+    if any(row.get("reference_accuracy") is not None for row in rows):
+        columns["published"] = "reference_accuracy"
+    if any(row.get("auroc") is not None for row in rows):
+        columns |= {"balanced accuracy": "balanced_accuracy", "AUROC": "auroc"}
+    return columns
+
+
+def _measure(row: Row, name: str, *, digits: int = 1) -> str:
+    if name == "reference_accuracy":
+        return _number(row[name], ".0%")
+    if row[name] is None:
+        return NOT_MEASURED
+    value, low, high = (row[name + end] for end in ("", "_low", "_high"))
+    return f"{value:.{digits}%}\n[{low:.{digits}%}, {high:.{digits}%}]"
 
 
 def _heading(series: Series) -> str:
@@ -70,8 +114,6 @@ def _notes(rows: list[Row]) -> list[Text]:
     scored = [score for row in rows for score in row["leakage"]]
     if not scored:
         notes.append("No attack has run yet: accuracy and epsilon only.")
-    if any(row.get("reproduction") for row in rows):
-        notes.append("Fixed noise key: a reproduction, its claims are void as a guarantee.")
     probes = [
         f"{row['probe_epsilon']:.3g} at {row['cell']}"
         for row in rows
@@ -99,4 +141,25 @@ def _notes(rows: list[Row]) -> list[Text]:
     notes += [f"{count} values {reason}" for reason, count in sorted(missing.items())]
     if scored:
         notes.append("A value at chance says that this attack failed, not that nothing leaks.")
+    return [*_utility_notes(rows), *(Text(note, style="dim") for note in notes)]
+
+
+def _utility_notes(rows: Sequence[Row]) -> list[Text]:
+    notes = []
+    if any(row.get("tuning") for row in rows):
+        notes.append(
+            "A tuning run: tested on held-out training records, the test records were not touched."
+        )
+    if any(row.get("reproduction") for row in rows):
+        notes.append("Fixed noise key: a reproduction, its claims are void as a guarantee.")
+    chosen = [
+        f"{row['selection_epsilon']:.3g} at {row['cell']}"
+        for row in rows
+        if row.get("selection_epsilon") is not None
+    ]
+    if chosen:
+        notes.append(
+            "Settings were chosen on these records, which the claims leave out. An honest choice "
+            f"would have cost epsilon {', '.join(chosen)} (Papernot and Steinke 2022)."
+        )
     return [Text(note, style="dim") for note in notes]

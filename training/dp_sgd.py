@@ -3,7 +3,7 @@
 import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -71,13 +71,10 @@ class LocalResult:
     records_used: int
 
 
-class _StreamNoise:
-    """Gaussian noise from a ``NoiseStream``; all else is the Opacus optimiser's own.
+class StreamNoiseOptimizer(DPOptimizer):  # type: ignore[misc]
+    """Opacus' DP optimiser with Gaussian noise from a ``NoiseStream``.
 
-    Args:
-        optimizer: SGD over the trained parameters.
-        stream: Where the noise comes from.
-        options: Of the Opacus optimiser.
+    Clipping, accumulation and scaling are Opacus' own; only the source of the noise differs.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, *, stream: NoiseStream, **options: Any):
@@ -86,19 +83,14 @@ class _StreamNoise:
 
     def add_noise(self) -> None:
         """Set ``p.grad`` to the clipped sum plus noise of deviation multiplier times norm."""
-        opacus = cast(DPOptimizer, self)
-        deviation = opacus.noise_multiplier * opacus.max_grad_norm
-        for p in opacus.params:
+        deviation = self.noise_multiplier * self.max_grad_norm
+        for p in self.params:
             noise = torch.from_numpy(self._stream.gaussian(p.numel()) * deviation)
             p.grad = p.summed_grad + noise.view_as(p).to(p)
 
 
-class StreamNoiseOptimizer(_StreamNoise, DPOptimizer):  # type: ignore[misc]
-    """Opacus' DP optimiser on the gradient of every record."""
-
-
-class GhostNoiseOptimizer(_StreamNoise, DPOptimizerFastGradientClipping):  # type: ignore[misc]
-    """Opacus' DP optimiser on the clipped sum, where only the norms were computed by record."""
+class GhostNoiseOptimizer(StreamNoiseOptimizer, DPOptimizerFastGradientClipping):  # type: ignore[misc]
+    """The same where the clipped sum is made from the gradients' norms alone."""
 
 
 def train_locally(

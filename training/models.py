@@ -14,6 +14,7 @@ from audit.core.config import ModelConfig
 from audit.core.errors import ConfigError
 from audit.core.randomness import named_seed
 from audit.core.views import Weights
+from training.features.fixed import trained_part
 
 Builder = Callable[..., nn.Module]
 
@@ -122,7 +123,7 @@ class TorchArchitecture:
             raise ConfigError(
                 f"model.options {dict(self.options)} of {self.name!r}: {error}"
             ) from None
-        if list(module.buffers()):
+        if set(module.state_dict()) != {name for name, _ in module.named_parameters()}:
             raise ConfigError(
                 f"model.name {self.name!r} has buffers, such as BatchNorm's running statistics: "
                 "expected a model whose state is its parameters only (use GroupNorm)"
@@ -144,9 +145,9 @@ class TorchArchitecture:
 
     def logits(self, weights: Weights, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return logits of shape (records, classes)."""
-        module = self.module(weights)
+        trained, x = trained_part(self.module(weights), inputs)
         with torch.no_grad():
-            parts = [module(chunk) for chunk in torch.split(torch.from_numpy(inputs), 2048)]
+            parts = [trained(chunk) for chunk in torch.split(x, 2048)]
         return torch.cat(parts).double().numpy()
 
     def ordered(self, weights: Weights) -> dict[str, NDArray[np.float32]]:

@@ -117,9 +117,7 @@ class _Server:
         if len(models) == 1:
             return models[0]
         return {
-            name: np.mean([model[name] for model in models], axis=0, dtype=np.float64).astype(
-                np.float32
-            )
+            name: np.stack([model[name] for model in models]).mean(axis=0, dtype=np.float32)
             for name in models[0]
         }
 

@@ -134,12 +134,26 @@ def attack(
 
 
 @app.command()
-def table(run: RunArgument = None, as_json: JsonOption = False, debug: DebugOption = False) -> None:
-    """Show accuracy, epsilon and leakage side by side, and draw both plots."""
-    from audit.cli.tables import show_table
+def table(
+    runs: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Run directory; the newest without it. Several seeds are pooled."),
+    ] = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Show accuracy, epsilon and leakage side by side, and draw both plots.
+
+    Of several runs, one for each seed: the mean accuracy with its interval.
+    """
+    from audit.cli.tables import show_seeds, show_table
 
     del debug
-    show_table(open_run(run), as_json=as_json)
+    opened = [open_run(run) for run in runs] if runs else [open_run(None)]
+    if len(opened) == 1:
+        show_table(opened[0], as_json=as_json)
+    else:
+        show_seeds(opened, as_json=as_json)
 
 
 @app.command()

@@ -1,6 +1,6 @@
 """What `audit table` and the end of `audit demo` show."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,9 +10,10 @@ from audit.cli.options import print_json, stderr, stdout
 from audit.core.errors import MissingEvidenceError
 from audit.formats.files import read_json
 from audit.formats.parcels import read_parcel
+from audit.pipeline.seeds import pool_seeds
 from audit.store.run import RunDirectory
-from reports.figures import draw_plots, draw_reconstructions
-from reports.terminal import render_table
+from reports.figures import draw_accuracy, draw_plots, draw_reconstructions
+from reports.terminal import render_seeds, render_table
 
 MOST_SHOWN = 4
 """Reconstructed records in a row of the grid."""
@@ -40,6 +41,24 @@ def show_table(run: RunDirectory, *, as_json: bool) -> None:
     for picture in drawn:
         if picture.suffix == ".png":
             stderr.print(f"plot:  {picture}", soft_wrap=True, highlight=False)
+
+
+def show_seeds(runs: Sequence[RunDirectory], *, as_json: bool) -> None:
+    """Print the utility of runs that differ in their seed, and plot it beside the first run's.
+
+    Raises:
+        MissingEvidenceError: The runs cannot be pooled.
+    """
+    pooled = pool_seeds(runs)
+    count = len(runs)
+    label = f"mean of {count} seeds"
+    drawn = draw_accuracy(pooled["rows"], runs[0].path / "report" / "accuracy-seeds", label=label)
+    if as_json:
+        print_json(pooled)
+    else:
+        title = f"{runs[0].record['config']}: {count} seeds from {runs[0].path}"
+        stdout.print(render_seeds(pooled, title=title))
+    stderr.print(f"plot:  {drawn[-1]}", soft_wrap=True, highlight=False)
 
 
 def _public_panels(

@@ -57,6 +57,8 @@ class DataConfig(_Section):
         holdout_fraction: Set aside for testing and as non-members, where the source sets
             nothing aside.
         auxiliary_fraction: Part of the held-out records that the adversary knows beforehand.
+        validation_fraction: Part of the training records that is tested on in place of the
+            held-out ones, which stay untouched: for choosing settings. Never in a final run.
     """
 
     name: str
@@ -71,6 +73,7 @@ class DataConfig(_Section):
     value_range: tuple[float, float] | None = None
     holdout_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.3
     auxiliary_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    validation_fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
 
 
 class PartitionConfig(_Section):
@@ -145,6 +148,8 @@ class PrivacyConfig(_Section):
         epsilon_scope: Whether a target counts for all rounds together, or for each one.
         nominal_records: Public size of a hospital: sampling rate and normaliser use it, since
             the exact number is itself data.
+        tuning_trials: Settings that were tried on these very records to choose a cell's; the
+            table then says what an honest choice would have cost. None: chosen elsewhere.
         noise_key: 64 hexadecimal digits fix the noise: reproducible, and void as a guarantee.
         unit: What one unit of privacy is.
     """
@@ -154,6 +159,7 @@ class PrivacyConfig(_Section):
     max_grad_norm: Positive = 1.0
     epsilon_scope: Literal["total", "per_round"] = "total"
     nominal_records: int = Field(ge=1)
+    tuning_trials: int | None = Field(default=None, ge=1)
     noise_key: str | None = None
     unit: Literal["record"] = "record"
 

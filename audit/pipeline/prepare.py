@@ -82,6 +82,7 @@ def prepare(config: Config, *, download: bool = False) -> Prepared:
         dataset,
         holdout_fraction=config.data.holdout_fraction,
         auxiliary_fraction=config.data.auxiliary_fraction,
+        validation_fraction=config.data.validation_fraction,
         rng=named_generator(config.seed, "split"),
     )
     parts = _parts(config, dataset, divided)

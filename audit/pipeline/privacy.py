@@ -9,6 +9,7 @@ from training.accounting import (
     Mechanism,
     check_claim,
     pld_epsilon,
+    selection_epsilon,
     solve_noise_multiplier,
 )
 
@@ -30,12 +31,15 @@ class CellPrivacy:
         claim: For all rounds.
         round_epsilon: An upper bound for one round alone.
         probe_epsilon: What one probe costs a record that is in it: a release of its own.
+        selection_epsilon: What an honest choice among the trials that were made would have cost;
+            None: nothing was chosen on these records.
     """
 
     noise_multiplier: float
     claim: Claim
     round_epsilon: float
     probe_epsilon: float
+    selection_epsilon: float | None
 
 
 def cell_privacy(config: Config, cell: CellConfig) -> CellPrivacy | None:
@@ -57,7 +61,7 @@ def cell_privacy(config: Config, cell: CellConfig) -> CellPrivacy | None:
     )
     whole = Mechanism(noise_multiplier=sigma, sample_rate=rate, steps=steps)
     one = Mechanism(noise_multiplier=sigma, sample_rate=rate, steps=cell.schedule.local_steps)
-    delta = config.privacy.delta
+    delta, trials = config.privacy.delta, config.privacy.tuning_trials
     return CellPrivacy(
         noise_multiplier=sigma,
         claim=check_claim(whole, delta=delta, target_epsilon=cell.epsilon),
@@ -65,6 +69,7 @@ def cell_privacy(config: Config, cell: CellConfig) -> CellPrivacy | None:
         probe_epsilon=pld_epsilon(
             Mechanism(noise_multiplier=sigma, sample_rate=1.0, steps=1), delta=delta
         ),
+        selection_epsilon=selection_epsilon(whole, delta=delta, trials=trials) if trials else None,
     )
 
 

@@ -4,17 +4,17 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from audit.core.config import CellConfig, Config
-from audit.core.views import Weights
 from audit.formats.files import read_json_lines, write_json
-from audit.formats.parcels import write_parcel
+from audit.formats.parcels import read_weights, write_parcel
 from audit.pipeline.cost import training_cost
 from audit.pipeline.opening import agreed_config, create_run, with_kept_key
 from audit.pipeline.prepare import Prepared, ledger_root, prepare, split_record, victims_parcel
 from audit.pipeline.privacy import CellPrivacy, cell_privacy, claims
 from audit.pipeline.table import write_table
-from audit.stats import wilson_interval
+from audit.pipeline.utility import Examiner
 from audit.store.run import CellDirectory, RunDirectory
 from audit.vault import Vault
 from training.backends.inprocess import DropOut
@@ -24,10 +24,8 @@ from training.models import TorchArchitecture, architecture
 from training.plan import CellPlan, HospitalSetup
 from training.protocols import check_aggregation
 from training.secagg.identity import Identity
-from training.server_app import Evaluation
 
 CELL_SCHEMA = "audit-cell/v1"
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +109,6 @@ class _Run:
         self._options, self._watcher = options, options.watcher
         self._vault = Vault(run.secrets)
         self._test_inputs = prepared.dataset.inputs(prepared.split.holdout)
-        self._test_labels = prepared.dataset.y[prepared.split.holdout]
 
     def train(self) -> None:
         """Train all cells that are not done."""
@@ -160,15 +157,18 @@ class _Run:
         self._watcher.cell(cell.id, cell.schedule.rounds, len(log))
         self._run.event("cell_begun", cell=cell.id, rounds_done=len(log))
         started = time.monotonic()
+        examiner = self._examiner(plan.architecture)
         run_cell(
             plan,
             backend=self._options.backend,
-            evaluate=self._evaluation(plan.architecture),
+            evaluate=examiner.accuracy,
             progress=lambda number, metrics: self._watcher.round(cell.id, number, metrics),
             dropped=self._options.dropped,
         )
         write_parcel(directory.candidates, self._prepared.game.shown)
-        self._finish(directory, cell, privacy, time.monotonic() - started)
+        seconds = time.monotonic() - started
+        utility = examiner.utility(read_weights(directory.model))
+        self._finish(directory, cell, privacy, {**utility, "seconds": round(seconds, 1)})
 
     def _plan(
         self, cell: CellConfig, directory: CellDirectory, privacy: CellPrivacy | None
@@ -226,28 +226,17 @@ class _Run:
                 }
         return new_identities(self._config.clients)
 
-    def _evaluation(self, built: TorchArchitecture) -> Evaluation:
-        """Return the server's own test, on the held-out records."""
-
-        def evaluate(weights: Weights) -> dict[str, float]:
-            predicted = built.logits(weights, self._test_inputs).argmax(axis=1)
-            correct = int((predicted == self._test_labels).sum())
-            interval = wilson_interval(correct, len(self._test_labels), CONFIDENCE)
-            return {
-                "accuracy": interval.value,
-                "accuracy_low": interval.low,
-                "accuracy_high": interval.high,
-                "n": interval.n,
-            }
-
-        return evaluate
+    def _examiner(self, built: TorchArchitecture) -> Examiner:
+        holdout = self._prepared.split.holdout
+        dataset = self._prepared.dataset
+        return Examiner(built, self._test_inputs, dataset.y[holdout])
 
     def _finish(
         self,
         directory: CellDirectory,
         cell: CellConfig,
         privacy: CellPrivacy | None,
-        seconds: float,
+        measured: Mapping[str, Any],
     ) -> None:
         """Write the cell's facts, which mark it as finished, then the manifest and the table."""
         log = read_json_lines(directory.metrics)
@@ -257,7 +246,6 @@ class _Run:
                 f"{cell.id}: {len(failed)} of {len(log)} rounds failed and left the model as it "
                 f"was: {log[failed[0] - 1]['failure']}"
             )
-        last = log[-1]
         write_json(
             directory.summary,
             {
@@ -270,15 +258,13 @@ class _Run:
                 "recomputed_epsilon": privacy.claim.recomputed_epsilon if privacy else None,
                 "loose_claim": privacy.claim.loose if privacy else None,
                 "probe_epsilon": privacy.probe_epsilon if privacy else None,
+                "selection_epsilon": privacy.selection_epsilon if privacy else None,
+                "tuning": self._config.data.validation_fraction is not None,
                 "delta": self._config.privacy.delta,
                 "noise_multiplier": privacy.noise_multiplier if privacy else None,
-                "accuracy": last["accuracy"],
-                "accuracy_low": last["accuracy_low"],
-                "accuracy_high": last["accuracy_high"],
-                "test_records": last["n"],
+                **measured,
                 "failed_rounds": failed,
                 "reproduction": self._config.reproduction,
-                "seconds": round(seconds, 1),
                 "claims": claims(self._config, privacy),
             },
         )

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from audit.stats.bootstrap import cluster_mean_interval as cluster_mean_interval
+    from audit.stats.classification import (
+        balanced_accuracy_interval as balanced_accuracy_interval,
+    )
     from audit.stats.interval import Interval as Interval
     from audit.stats.proportions import clopper_pearson_interval as clopper_pearson_interval
     from audit.stats.proportions import wilson_interval as wilson_interval
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     from audit.stats.reconstruction import mse as mse
     from audit.stats.reconstruction import psnr as psnr
     from audit.stats.reconstruction import ssim as ssim
+    from audit.stats.repeats import student_interval as student_interval
     from audit.stats.roc import auc as auc
     from audit.stats.roc import auc_interval as auc_interval
     from audit.stats.roc import resolvable as resolvable
@@ -23,9 +27,11 @@ if TYPE_CHECKING:
 
 _MODULES: Final[dict[str, tuple[str, ...]]] = {
     "bootstrap": ("cluster_mean_interval",),
+    "classification": ("balanced_accuracy_interval",),
     "interval": ("Interval",),
     "proportions": ("clopper_pearson_interval", "wilson_interval"),
     "reconstruction": ("match", "mse", "psnr", "ssim"),
+    "repeats": ("student_interval",),
     "roc": ("auc", "auc_interval", "resolvable", "tpr_at_fpr", "tpr_at_fpr_interval"),
 }
 _HOME: Final = {name: module for module, names in _MODULES.items() for name in names}

@@ -23,11 +23,18 @@ def data(y: NDArray[np.int64], **fields: object) -> Dataset:
     )
 
 
-def cut(dataset: Dataset, holdout: float = 0.3, auxiliary: float = 0.5, seed: int = 0):
+def cut(
+    dataset: Dataset,
+    holdout: float = 0.3,
+    auxiliary: float = 0.5,
+    seed: int = 0,
+    validation: float | None = None,
+):
     return split(
         dataset,
         holdout_fraction=holdout,
         auxiliary_fraction=auxiliary,
+        validation_fraction=validation,
         rng=np.random.default_rng(seed),
     )
 
@@ -101,3 +108,29 @@ def test_a_source_whose_holdout_shares_patients_is_refused():
     )
     with pytest.raises(DataError, match="1 records outside the source's holdout"):
         cut(dataset)
+
+
+@pytest.mark.parametrize("own_holdout", [True, False])
+@pytest.mark.parametrize("patients", [True, False])
+def test_a_validation_share_takes_the_place_of_test_records_that_nobody_touches(
+    own_holdout, patients
+):
+    y = np.tile(np.arange(5), 60)
+    ids = np.arange(300) // 3 if patients else None
+    mask = (np.arange(300) // 3) % 5 == 0 if own_holdout else None
+    dataset = data(y, patients=ids, holdout=mask)
+    tested = set(cut(dataset).holdout)
+    final = set(cut(dataset).members_pool)
+    tuning = cut(dataset, validation=0.25)
+    used = {*tuning.members_pool, *tuning.holdout}
+    assert used == final and not used & tested
+    assert not set(tuning.members_pool) & set(tuning.holdout)
+    assert len(tuning.holdout) == pytest.approx(0.25 * len(final), abs=2 if not patients else 6)
+    if ids is not None:
+        assert not set(ids[tuning.members_pool]) & set(ids[tuning.holdout])
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, -0.5, 0.0001])
+def test_a_validation_share_that_leaves_a_side_empty_is_refused(share):
+    with pytest.raises(ConfigError, match="validation_fraction"):
+        cut(data(np.tile(np.arange(5), 10)), validation=share)

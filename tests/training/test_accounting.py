@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 from training_cell import tiny_config
 
@@ -12,6 +13,7 @@ from training.accounting import (
     check_claim,
     pld_epsilon,
     prv_epsilon,
+    selection_epsilon,
     solve_noise_multiplier,
     spent_epsilon,
 )
@@ -131,3 +133,22 @@ def test_a_target_per_round_composes_to_a_claim_over_all_rounds():
 
 def test_without_dp_nothing_is_claimed():
     assert cell_privacy(tiny_config(), tiny_config().cells[1]) is None
+
+
+def renyi_selection(mu: float, trials: int, delta: float) -> float:
+    """Theorem 2 of Papernot and Steinke for a Gaussian mechanism, with the classical conversion."""
+    orders = np.arange(1.01, 400, 0.01)
+    renyi = orders * mu**2 / 2
+    spread = 2 * (1 - 1 / orders) * renyi + 2 * math.log(trials) / orders
+    chosen = renyi + spread.min() + math.log(trials) / (orders - 1)
+    return float((chosen + math.log(1 / delta) / (orders - 1)).min())
+
+
+@pytest.mark.parametrize("trials", [3, 30, 300])
+@pytest.mark.parametrize("mu", [0.05, 0.5, 1.5])
+def test_the_cost_of_a_choice_is_that_of_the_theorem(mu, trials):
+    mechanism = Mechanism(noise_multiplier=2 / mu, sample_rate=1.0, steps=4)
+    found = selection_epsilon(mechanism, delta=DELTA, trials=trials)
+    simple = renyi_selection(mu, trials, DELTA)
+    assert 0.8 * simple < found < simple * 1.01
+    assert found > 1.2 * gaussian_epsilon(mu, DELTA)

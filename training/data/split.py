@@ -32,6 +32,7 @@ def split(
     *,
     holdout_fraction: float,
     auxiliary_fraction: float,
+    validation_fraction: float | None = None,
     rng: np.random.Generator,
 ) -> Split:
     """Split a dataset by patient, in each class alike; deterministic for a given generator.
@@ -42,6 +43,9 @@ def split(
             the source sets its own aside.
         auxiliary_fraction: Share of the held-out patients (else records) that becomes the
             auxiliary sample, in [0, 1).
+        validation_fraction: Share of the remaining patients (else records), in (0, 1), that takes
+            the holdout's place, so that settings can be chosen on it; the holdout itself then has
+            no role at all. None: no such share.
         rng: Source of all randomness.
 
     Raises:
@@ -66,13 +70,22 @@ def split(
                 "it, expected no patient on both sides"
             )
         _check_sides("the source's holdout", "given", out.sum(), (~out).sum(), units)
+    unused = np.zeros(len(units), np.bool_)
+    if validation_fraction is not None:
+        if not 0 < validation_fraction < 1:
+            raise ConfigError(
+                f"validation_fraction is {validation_fraction}, expected between 0 and 1"
+            )
+        unused, out = out, _stratified(units, ~out, validation_fraction, rng)
+        remaining = int((~(out | unused)).sum())
+        _check_sides("validation_fraction", validation_fraction, out.sum(), remaining, units)
     auxiliary = np.zeros(len(units), np.bool_)
     if auxiliary_fraction > 0:
         auxiliary = _stratified(units, out, auxiliary_fraction, rng)
         rest = out & ~auxiliary
         _check_sides("auxiliary_fraction", auxiliary_fraction, auxiliary.sum(), rest.sum(), units)
     return Split(
-        members_pool=units.records(~out),
+        members_pool=units.records(~(out | unused)),
         holdout=units.records(out),
         nonmembers=units.records(out & ~auxiliary),
         auxiliary=units.records(auxiliary),

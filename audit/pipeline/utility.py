@@ -1,0 +1,70 @@
+"""How useful a model is: accuracy, and what uneven classes need beside it."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.core.views import Weights
+from audit.stats import Interval, auc_interval, balanced_accuracy_interval, wilson_interval
+from training.models import TorchArchitecture
+
+CONFIDENCE = 0.95
+
+
+class Examiner:
+    """A model's test on held-out records.
+
+    Args:
+        architecture: Of the model.
+        inputs: Held-out records, shape (records, *input shape).
+        labels: Shape (records,).
+    """
+
+    def __init__(
+        self,
+        architecture: TorchArchitecture,
+        inputs: NDArray[np.float32],
+        labels: NDArray[np.int64],
+    ) -> None:
+        self._architecture, self._inputs, self._labels = architecture, inputs, labels
+
+    def accuracy(self, weights: Weights) -> dict[str, float]:
+        """Return accuracy, its interval and n: what the server logs after each round."""
+        return _accuracy(self._logits(weights), self._labels)
+
+    def utility(self, weights: Weights) -> dict[str, Any]:
+        """Return accuracy, balanced accuracy and, for two classes, AUROC, each with its interval.
+
+        The AUROC is null for more than two classes, or where one does not occur.
+        """
+        logits, labels = self._logits(weights), self._labels
+        found: dict[str, Any] = _accuracy(logits, labels)
+        found["test_records"] = found.pop("n")
+        balanced = balanced_accuracy_interval(labels, logits.argmax(axis=1), CONFIDENCE)
+        found |= _spread("balanced_accuracy", balanced)
+        two = logits.shape[1] == 2 and len(np.unique(labels)) == 2
+        margin = logits[:, 1] - logits[:, 0] if two else None
+        area = (
+            None
+            if margin is None
+            else auc_interval(margin[labels == 1], margin[labels == 0], CONFIDENCE)
+        )
+        return found | _spread("auroc", area)
+
+    def _logits(self, weights: Weights) -> NDArray[np.float64]:
+        return self._architecture.logits(weights, self._inputs)
+
+
+def _accuracy(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, Any]:
+    correct = int((logits.argmax(axis=1) == labels).sum())
+    interval = wilson_interval(correct, len(labels), CONFIDENCE)
+    return _spread("accuracy", interval) | {"n": interval.n}
+
+
+def _spread(name: str, interval: Interval | None) -> dict[str, float | None]:
+    return {
+        name: interval.value if interval else None,
+        f"{name}_low": interval.low if interval else None,
+        f"{name}_high": interval.high if interval else None,
+    }
