@@ -15,6 +15,7 @@ from opacus.utils.fast_gradient_clipping_utils import DPTensorFastGradientClippi
 from torch import nn
 
 from audit.core.errors import AuditError
+from training.augmentation import NO_AUGMENTATION, Augmentation
 from training.features.fixed import trained_part
 from training.models import flatten, to_weights
 from training.randomness import NoiseStream
@@ -44,6 +45,7 @@ class LocalPlan:
         learning_rate, momentum: Of SGD; momentum starts at zero.
         noise_multiplier, max_grad_norm: Of DP-SGD; both None without DP.
         loss_scale: Multiplies a record's loss before its gradient is clipped; DP only.
+        augmentation: How records are varied in each step; not with fixed features.
     """
 
     steps: int
@@ -54,6 +56,7 @@ class LocalPlan:
     noise_multiplier: float | None
     max_grad_norm: float | None
     loss_scale: float = 1.0
+    augmentation: Augmentation = NO_AUGMENTATION
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +113,7 @@ def train_locally(
         inputs: The hospital's records, shape (records, *input shape).
         labels: Shape (records,).
         plan: What to do.
-        sampling: Stream for Poisson sampling.
+        sampling: Stream for Poisson sampling and augmentation.
         noise: Another stream, for the noise.
         device: torch device.
 
@@ -124,7 +127,8 @@ def train_locally(
     total_loss, used = 0.0, 0
     for _ in range(plan.steps):
         batch = torch.from_numpy(sampling.poisson_sample(len(labels), plan.sample_rate)).to(device)
-        total_loss += step.take(x[batch], y[batch])
+        varied = plan.augmentation.apply(x[batch], sampling)
+        total_loss += step.take(_row_major(varied), y[batch])
         used += len(batch)
     step.close()
     update = flatten(to_weights(module)) - before
@@ -137,11 +141,25 @@ def train_locally(
     )
 
 
+def _row_major(x: torch.Tensor) -> torch.Tensor:
+    """Return a tensor whose strides are those of its shape.
+
+    Opacus unfolds the inputs of convolutions by strides that it works out for rows before
+    channels: an image in channels-last order gets another image's gradient, silently.
+    """
+    return x.reshape(-1).view(x.shape)
+
+
 class _Step(Protocol):
     """One optimiser step on a batch, and what has to be undone after the last."""
 
     def take(self, x: torch.Tensor, y: torch.Tensor) -> float:
-        """Step, and return the summed loss."""
+        """Step, and return the summed loss.
+
+        Args:
+            x: Shape (records * copies, *input shape), the copies of a record side by side.
+            y: Shape (records,).
+        """
 
     def close(self) -> None:
         """Leave the module as it was found, but for its parameters."""
@@ -152,7 +170,11 @@ def _step(module: nn.Module, plan: LocalPlan, noise: NoiseStream) -> _Step:
     sgd = torch.optim.SGD(module.parameters(), lr=plan.learning_rate, momentum=plan.momentum)
     if plan.noise_multiplier is None:
         return _PlainStep(module, sgd, plan)
-    perceptron = isinstance(module, nn.Sequential) and all(type(m) in PERCEPTRON for m in module)
+    perceptron = (
+        isinstance(module, nn.Sequential)
+        and all(type(m) in PERCEPTRON for m in module)
+        and plan.augmentation.copies == 1
+    )
     return (_GhostStep if perceptron else _RecordStep)(module, sgd, plan, noise)
 
 
@@ -164,7 +186,7 @@ class _PlainStep:
 
     def take(self, x: torch.Tensor, y: torch.Tensor) -> float:
         self._sgd.zero_grad(set_to_none=True)
-        loss = nn.functional.cross_entropy(self._module(x), y, reduction="sum")
+        loss = _losses(self._module(x), y, self._plan).sum()
         (loss / self._plan.expected_batch_size).backward()  # type: ignore[no-untyped-call]
         self._sgd.step()
         return float(loss.item())
@@ -189,12 +211,13 @@ class _PrivateStep(ABC):
             self.optimizer.step()
             return 0.0
         total = 0.0
-        chunks = list(zip(torch.split(x, self._chunk), torch.split(y, self._chunk), strict=True))
-        for i, (inputs, labels) in enumerate(chunks):
-            losses = nn.functional.cross_entropy(self.wrapped(inputs), labels, reduction="none")
+        copies = self._plan.augmentation.copies
+        inputs, labels = torch.split(x, copies * self._chunk), torch.split(y, self._chunk)
+        for i, (some, of) in enumerate(zip(inputs, labels, strict=True)):
+            losses = _losses(self.wrapped(some), of, self._plan)
             self._backward(self._plan.loss_scale * losses)
             total += losses.sum().item()
-            self.optimizer.signal_skip_step(do_skip=i < len(chunks) - 1)
+            self.optimizer.signal_skip_step(do_skip=i < len(labels) - 1)
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
         return total
@@ -223,6 +246,10 @@ class _RecordStep(_PrivateStep):
 
     def _backward(self, losses: torch.Tensor) -> None:
         losses.sum().backward()  # type: ignore[no-untyped-call]
+        copies = self._plan.augmentation.copies
+        if copies > 1:
+            for p in self.optimizer.params:
+                p.grad_sample = p.grad_sample.unflatten(0, (-1, copies)).sum(dim=1)
 
     def _no_gradients(self) -> None:
         for p in self.optimizer.params:
@@ -253,6 +280,13 @@ class _GhostStep(_PrivateStep):
     def _no_gradients(self) -> None:
         for p in self.optimizer.params:
             p.grad = torch.zeros_like(p)
+
+
+def _losses(logits: torch.Tensor, labels: torch.Tensor, plan: LocalPlan) -> torch.Tensor:
+    """Return a record's loss, the mean over its copies, shape (records,)."""
+    copies = plan.augmentation.copies
+    each = nn.functional.cross_entropy(logits, labels.repeat_interleave(copies), reduction="none")
+    return each.view(-1, copies).mean(dim=1)
 
 
 def _mechanism(plan: LocalPlan) -> dict[str, Any]:

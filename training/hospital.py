@@ -10,6 +10,7 @@ from audit.core.errors import IntegrityError, PolicyError, ProtocolError
 from audit.core.parcel import Parcel
 from audit.formats.parcels import parcel_digest
 from training.accounting import Mechanism, spent_epsilon
+from training.augmentation import Augmentation
 from training.data.configured import cached_dataset
 from training.dp_sgd import LocalPlan, LocalResult, train_locally
 from training.journal import Release, SessionJournal
@@ -226,4 +227,7 @@ def _local_plan(request: Parcel) -> LocalPlan:
         noise_multiplier=number("noise_multiplier") if private else None,
         max_grad_norm=number("max_grad_norm") if private else None,
         loss_scale=number("loss_scale") if private else 1.0,
+        augmentation=Augmentation(
+            copies=int(number("augment_copies")), shift=int(number("augment_shift"))
+        ),
     )

@@ -14,7 +14,7 @@ from audit.core.config import ModelConfig
 from audit.core.errors import ConfigError
 from audit.core.randomness import named_seed
 from audit.core.views import Weights
-from training.features.fixed import trained_part
+from training.features.fixed import FixedFeatures, trained_part
 
 Builder = Callable[..., nn.Module]
 
@@ -129,6 +129,11 @@ class TorchArchitecture:
                 "expected a model whose state is its parameters only (use GroupNorm)"
             )
         return module
+
+    @property
+    def fixed_features(self) -> bool:
+        """Whether only a head is trained, on features that are computed once a record."""
+        return isinstance(self.build(), FixedFeatures)
 
     def initial(self, seed: int) -> dict[str, NDArray[np.float32]]:
         """Return initial weights that depend on the public seed only."""

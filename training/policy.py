@@ -66,6 +66,8 @@ class LocalPolicy(BaseModel):
         _at_most("sample_rate", fields, 1.0 if kind == "probe" else self.max_sample_rate)
         _above_zero("expected_batch_size", fields)
         _above_zero("learning_rate", fields)
+        _whole("augment_copies", fields)
+        _whole("augment_shift", fields, least=0)
         _at_least("momentum", fields, 0.0)
         _at_most("momentum", fields, 1.0)
 
@@ -119,9 +121,11 @@ def _number(name: str, fields: Mapping[str, Scalar]) -> float:
     return float(value)
 
 
-def _whole(name: str, fields: Mapping[str, Scalar]) -> int:
-    if isinstance(fields.get(name), float) or _number(name, fields) < 1:
-        raise PolicyError(f"{name}: {fields[name]!r} asked for; expected a whole number from 1")
+def _whole(name: str, fields: Mapping[str, Scalar], least: int = 1) -> int:
+    if isinstance(fields.get(name), float) or _number(name, fields) < least:
+        raise PolicyError(
+            f"{name}: {fields[name]!r} asked for; expected a whole number from {least}"
+        )
     return int(_number(name, fields))
 
 

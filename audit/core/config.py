@@ -104,6 +104,8 @@ class ScheduleConfig(_Section):
         momentum: Of local SGD, reset at each round.
         loss_scale: Multiplies a record's loss before its gradient is clipped: s at clipping norm C
             is clipping norm C/s at s times the learning rate. Same guarantee; DP only.
+        augment_copies: Variants of a record whose mean gradient is clipped as one.
+        augment_shift: Each variant is moved by up to so many pixels, at random; images only.
         server_learning_rate: Multiplies the mean update.
         server_momentum: Part of the last round's movement of the global model that is added to
             this round's (heavy ball). Costs no privacy.
@@ -118,6 +120,8 @@ class ScheduleConfig(_Section):
     final_learning_rate: Positive | None = None
     momentum: Fraction = 0.0
     loss_scale: Positive = 1.0
+    augment_copies: int = Field(default=1, ge=1)
+    augment_shift: int = Field(default=0, ge=0)
     server_learning_rate: Positive = 1.0
     server_momentum: Fraction = 0.0
     average_rounds: int = Field(default=1, ge=1)

@@ -85,6 +85,8 @@ class Recipe:
         noise_multiplier: Noise over clipping norm; None without DP.
         max_grad_norm: Clipping norm; None without DP.
         loss_scale: Multiplies a record's loss before its gradient is clipped; 1 without DP.
+        augment_copies: Variants of a record in a step of a round.
+        augment_shift: Pixels by which each is moved at most; probes are not varied.
         server_momentum: Part of a round's movement that the server adds to the next.
         average_rounds: The released model is the mean over the last so many rounds.
     """
@@ -98,6 +100,8 @@ class Recipe:
     noise_multiplier: float | None
     max_grad_norm: float | None
     loss_scale: float = 1.0
+    augment_copies: int = 1
+    augment_shift: int = 0
     server_momentum: float = 0.0
     average_rounds: int = 1
 

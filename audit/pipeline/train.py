@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from audit.core.config import CellConfig, Config
+from audit.core.errors import ConfigError
 from audit.formats.files import read_json_lines, write_json
 from audit.formats.parcels import read_weights, write_parcel
 from audit.pipeline.cost import training_cost
@@ -17,6 +18,7 @@ from audit.pipeline.table import write_table
 from audit.pipeline.utility import Examiner
 from audit.store.run import CellDirectory, RunDirectory
 from audit.vault import Vault
+from training.augmentation import check_augmentation
 from training.backends.inprocess import DropOut
 from training.data.configured import data_root
 from training.federation import Backend, new_identities, run_cell, set_up_hospitals
@@ -90,13 +92,27 @@ def train(config: Config | None, out: Path, options: TrainOptions) -> RunDirecto
         options.watcher.warned(warning)
     prepared = prepare(config, download=options.download)
     for cell in config.cells:
-        architecture(cell.model, prepared.dataset.shape, prepared.dataset.classes)
+        _check_model(cell, prepared)
     run = run or create_run(config, out, options.backend.value)
     with run.locked():
         run.clear_leftovers()
         config = with_kept_key(config, run)
         _Run(run, config, prepared, options).train()
     return run
+
+
+def _check_model(cell: CellConfig, prepared: Prepared) -> None:
+    """Refuse a model or augmentation that does not fit the records, before anything is made."""
+    shape, schedule = prepared.dataset.shape, cell.schedule
+    built = architecture(cell.model, shape, prepared.dataset.classes)
+    wrong = check_augmentation(schedule.augment_copies, schedule.augment_shift, shape)
+    if wrong is None and schedule.augment_shift and built.fixed_features:
+        wrong = f"model.name {cell.model.name!r} has fixed features, computed once a record"
+    if wrong:
+        raise ConfigError(
+            f"schedule.augment_copies {schedule.augment_copies}, augment_shift "
+            f"{schedule.augment_shift} of {cell.id}: {wrong}"
+        )
 
 
 class _Run:

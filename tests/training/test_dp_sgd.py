@@ -113,6 +113,19 @@ def test_a_large_loss_scale_leaves_only_the_direction_of_each_gradient(module):
     assert np.linalg.norm(moved) == pytest.approx(length, rel=1e-3)
 
 
+def test_the_order_of_pixels_in_memory_changes_nothing():
+    def build() -> nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(1)
+            return simple_cnn((2, 8, 8), 3)
+
+    images = np.random.default_rng(1).normal(size=(40, 2, 8, 8)).astype(np.float32)
+    channels_last = np.moveaxis(np.ascontiguousarray(np.moveaxis(images, 1, 3)), 3, 1)
+    np.testing.assert_allclose(
+        train(build, plan(), channels_last).update, train(build, plan(), images).update, atol=1e-6
+    )
+
+
 def test_a_batch_in_chunks_gives_the_same_update(module, monkeypatch):
     whole = train(module, plan()).update
     for chunk in (1, 5, 16):

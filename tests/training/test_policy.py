@@ -32,6 +32,8 @@ ROUND = {
     "noise_multiplier": 1.5,
     "max_grad_norm": 1.0,
     "loss_scale": 1.0,
+    "augment_copies": 1,
+    "augment_shift": 0,
     "delta": 1e-5,
 }
 PROBE = {
@@ -71,6 +73,9 @@ def test_more_privacy_and_less_work_than_agreed_are_accepted():
         ("max_grad_norm", -5.0),
         ("loss_scale", 0.0),
         ("loss_scale", None),
+        ("augment_copies", 0),
+        ("augment_copies", 1.5),
+        ("augment_shift", -1),
         ("delta", 1.1e-5),
         ("delta", 0.0),
         ("sample_rate", 0.51),
