@@ -46,6 +46,7 @@ class LocalPlan:
         noise_multiplier, max_grad_norm: Of DP-SGD; both None without DP.
         loss_scale: Multiplies a record's loss before its gradient is clipped; DP only.
         augmentation: How records are varied in each step; not with fixed features.
+        class_priors: Public shares of the classes, which the loss evens out; None: as they come.
     """
 
     steps: int
@@ -57,6 +58,7 @@ class LocalPlan:
     max_grad_norm: float | None
     loss_scale: float = 1.0
     augmentation: Augmentation = NO_AUGMENTATION
+    class_priors: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -285,6 +287,8 @@ class _GhostStep(_PrivateStep):
 def _losses(logits: torch.Tensor, labels: torch.Tensor, plan: LocalPlan) -> torch.Tensor:
     """Return a record's loss, the mean over its copies, shape (records,)."""
     copies = plan.augmentation.copies
+    if plan.class_priors is not None:
+        logits = logits + logits.new_tensor(plan.class_priors).log()
     each = nn.functional.cross_entropy(logits, labels.repeat_interleave(copies), reduction="none")
     return each.view(-1, copies).mean(dim=1)
 

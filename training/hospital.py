@@ -101,7 +101,7 @@ class Hospital:
     ) -> tuple[Parcel, Parcel | None]:
         """Train, keep the update, pay for it, mask it: in this order."""
         self.setup.policy.check(request)
-        plan = _local_plan(request)
+        plan = _local_plan(request, classes=self.plan.architecture.classes)
         release = journal.release(digest)
         if release is None:
             if self._ledger.holds(run=self.plan.run_id, cell=self.plan.config.id, session=name):
@@ -210,7 +210,7 @@ def _digest(request: Parcel) -> str:
         raise PolicyError(f"request: expected finite numbers: {error}") from None
 
 
-def _local_plan(request: Parcel) -> LocalPlan:
+def _local_plan(request: Parcel, *, classes: int) -> LocalPlan:
     """Read the request; a probe is always one step on all of its records."""
     fields = request.fields
 
@@ -218,6 +218,9 @@ def _local_plan(request: Parcel) -> LocalPlan:
         return float(fields[name])  # type: ignore[arg-type]
 
     private = "noise_multiplier" in fields
+    priors = fields.get("class_priors")
+    if isinstance(priors, list) and len(priors) != classes:
+        raise PolicyError(f"class_priors: {priors} asked for; expected {classes} shares")
     return LocalPlan(
         steps=int(number("local_steps")),
         sample_rate=number("sample_rate"),
@@ -230,4 +233,5 @@ def _local_plan(request: Parcel) -> LocalPlan:
         augmentation=Augmentation(
             copies=int(number("augment_copies")), shift=int(number("augment_shift"))
         ),
+        class_priors=tuple(float(p) for p in priors) if isinstance(priors, list) else None,
     )

@@ -1,7 +1,7 @@
 """Models by name, and the public architecture that adversaries know."""
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,49 +15,71 @@ from audit.core.errors import ConfigError
 from audit.core.randomness import named_seed
 from audit.core.views import Weights
 from training.features.fixed import FixedFeatures, trained_part
+from training.layers import StandardizedConv2d
 
 Builder = Callable[..., nn.Module]
 
 
-def simple_cnn(input_shape: tuple[int, ...], classes: int, *, pooling: str = "avg") -> nn.Module:
-    """Return the seed experiment's CNN: two convolutions with pooling, one hidden layer, tanh.
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "tanh": nn.Tanh,
+    "relu": nn.ReLU,
+    "sigmoid": nn.Sigmoid,
+}
+POOLS: dict[str, type[nn.Module]] = {"avg": nn.AvgPool2d, "max": nn.MaxPool2d}
+
+
+def simple_cnn(
+    input_shape: tuple[int, ...],
+    classes: int,
+    *,
+    pooling: str = "avg",
+    activation: str = "tanh",
+    filter_gains: Sequence[float] | None = None,
+) -> nn.Module:
+    """Return the seed experiment's CNN: two convolutions with pooling, one hidden layer.
 
     Args:
         input_shape: (channels, height, width), at least 8x8.
         classes: Outputs.
         pooling: ``avg`` or ``max``.
+        activation: ``tanh``, ``relu`` or ``sigmoid``.
+        filter_gains: Norms of the two convolutions' standardised filters; None: plain filters.
 
     Source:
         At 28x28 the 26,010-parameter network of Papernot et al. 2021 (arXiv:2007.14191) and
         Tramèr and Boneh 2021 (arXiv:2011.11660, table 7). Below 20 pixels the kernels are 3x3.
     """
     channels, height, width = _image(input_shape, "simple-cnn")
-    pools: dict[str, type[nn.Module]] = {"avg": nn.AvgPool2d, "max": nn.MaxPool2d}
-    if pooling not in pools:
-        raise ConfigError(f"model.options.pooling: {pooling!r}: expected one of avg, max")
-    pool = pools[pooling]
+    pool = _choice("pooling", pooling, POOLS)
+    active = _choice("activation", activation, ACTIVATIONS)
+    if filter_gains is not None and (len(filter_gains) != 2 or min(filter_gains) <= 0):
+        raise ConfigError(
+            f"model.options.filter_gains: {filter_gains}: expected two numbers above 0"
+        )
+    gains = filter_gains or (None, None)
     if min(height, width) >= 20:
-        body = [
-            nn.Conv2d(channels, 16, 8, stride=2, padding=3),
-            nn.Tanh(),
-            pool(2, 1),
-            nn.Conv2d(16, 32, 4, stride=2),
-            nn.Tanh(),
-            pool(2, 1),
-            nn.Flatten(),
-        ]
+        kernels, pooled = ({"kernel": 8, "stride": 2, "padding": 3}, {"kernel": 4, "stride": 2}), 1
     else:
-        body = [
-            nn.Conv2d(channels, 16, 3, padding=1),
-            nn.Tanh(),
-            pool(2),
-            nn.Conv2d(16, 32, 3, padding=1),
-            nn.Tanh(),
-            pool(2),
-            nn.Flatten(),
-        ]
+        kernels, pooled = ({"kernel": 3, "padding": 1}, {"kernel": 3, "padding": 1}), 2
+    body = [
+        _convolution(channels, 16, gain=gains[0], **kernels[0]),
+        active(),
+        pool(2, pooled),
+        _convolution(16, 32, gain=gains[1], **kernels[1]),
+        active(),
+        pool(2, pooled),
+        nn.Flatten(),
+    ]
     features = _features(body, input_shape)
-    return nn.Sequential(*body, nn.Linear(features, 32), nn.Tanh(), nn.Linear(32, classes))
+    return nn.Sequential(*body, nn.Linear(features, 32), active(), nn.Linear(32, classes))
+
+
+def _convolution(
+    inputs: int, outputs: int, *, kernel: int, gain: float | None, **options: int
+) -> nn.Module:
+    if gain is None:
+        return nn.Conv2d(inputs, outputs, kernel, **options)  # type: ignore[arg-type]
+    return StandardizedConv2d(inputs, outputs, kernel, gain=gain, **options)
 
 
 def mlp(
@@ -71,18 +93,10 @@ def mlp(
         hidden: Width of the hidden layer.
         activation: ``tanh``, ``relu`` or ``sigmoid``.
     """
-    kinds: dict[str, type[nn.Module]] = {
-        "tanh": nn.Tanh,
-        "relu": nn.ReLU,
-        "sigmoid": nn.Sigmoid,
-    }
-    if activation not in kinds:
-        raise ConfigError(
-            f"model.options.activation: {activation!r}: expected one of {', '.join(kinds)}"
-        )
+    active = _choice("activation", activation, ACTIVATIONS)
     width = int(np.prod(input_shape))
     return nn.Sequential(
-        nn.Flatten(), nn.Linear(width, hidden), kinds[activation](), nn.Linear(hidden, classes)
+        nn.Flatten(), nn.Linear(width, hidden), active(), nn.Linear(hidden, classes)
     )
 
 
@@ -222,6 +236,14 @@ def _builder(name: str) -> Builder:
         f"model.name {name!r} is unknown: expected one of {', '.join(MODELS)}, "
         "or package.module:callable"
     )
+
+
+def _choice(
+    option: str, value: str, kinds: Mapping[str, type[nn.Module]]
+) -> Callable[..., nn.Module]:
+    if value not in kinds:
+        raise ConfigError(f"model.options.{option}: {value!r}: expected one of {', '.join(kinds)}")
+    return kinds[value]
 
 
 def _image(shape: tuple[int, ...], name: str) -> tuple[int, int, int]:

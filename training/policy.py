@@ -68,6 +68,8 @@ class LocalPolicy(BaseModel):
         _above_zero("learning_rate", fields)
         _whole("augment_copies", fields)
         _whole("augment_shift", fields, least=0)
+        if "class_priors" in fields:
+            _shares("class_priors", fields)
         _at_least("momentum", fields, 0.0)
         _at_most("momentum", fields, 1.0)
 
@@ -127,6 +129,12 @@ def _whole(name: str, fields: Mapping[str, Scalar], least: int = 1) -> int:
             f"{name}: {fields[name]!r} asked for; expected a whole number from {least}"
         )
     return int(_number(name, fields))
+
+
+def _shares(name: str, fields: Mapping[str, Scalar]) -> None:
+    value = fields[name]
+    if not isinstance(value, list) or not all(isinstance(v, float) and 0 < v <= 1 for v in value):
+        raise PolicyError(f"{name}: {value!r} asked for; expected shares above 0 and up to 1")
 
 
 def _above_zero(name: str, fields: Mapping[str, Scalar]) -> None:

@@ -126,6 +126,11 @@ class _Server:
         fields: dict[str, Scalar] = {
             "roster": roster_digest(plan.roster),
             "momentum": plan.config.schedule.momentum,
+            **(
+                {"class_priors": list(plan.config.schedule.class_priors)}
+                if plan.config.schedule.class_priors
+                else {}
+            ),
         }
         if plan.noise_multiplier is not None and plan.max_grad_norm is not None:
             fields["noise_multiplier"] = plan.noise_multiplier

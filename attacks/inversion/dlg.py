@@ -128,6 +128,9 @@ class _Matching:
         self._module = module
         self._max_grad_norm = background.recipe.max_grad_norm
         self._loss_scale = background.recipe.loss_scale
+        self._offsets = torch.from_numpy(
+            np.log(background.recipe.class_priors or np.ones(background.architecture.classes))
+        )
         self._weights = {n: p.detach() for n, p in module.named_parameters()}
         each = [share / (probe.records or 1) for share in probe.shares]
         self._shares = torch.from_numpy(np.repeat(each, probe.records or 1))
@@ -159,7 +162,7 @@ class _Matching:
 
     def _mean_gradient(self, records: Tensor, soft: Tensor) -> Sequence[Tensor]:
         weights = {n: w.requires_grad_() for n, w in self._weights.items()}
-        logits = functional_call(self._module, weights, (records,))
+        logits = functional_call(self._module, weights, (records,)) + self._offsets
         loss = -(self._shares @ (soft * logits.log_softmax(dim=1)).sum(dim=1))
         return torch.autograd.grad(loss, list(weights.values()), create_graph=True)
 
@@ -173,7 +176,7 @@ class _Matching:
             return [factor * g for g in only]
 
         def one_loss(weights: dict[str, Tensor], record: Tensor, label: Tensor) -> Tensor:
-            logits = functional_call(self._module, weights, (record[None],))
+            logits = functional_call(self._module, weights, (record[None],)) + self._offsets
             loss: Tensor = -(label * logits.log_softmax(dim=1)[0]).sum()
             return loss
 

@@ -43,6 +43,7 @@ def cell_background(config: Config, cell: CellConfig, directory: CellDirectory) 
             loss_scale=schedule.loss_scale if cell.private else 1.0,
             augment_copies=schedule.augment_copies,
             augment_shift=schedule.augment_shift,
+            class_priors=schedule.class_priors,
             server_momentum=schedule.server_momentum,
             average_rounds=schedule.average_rounds,
         ),

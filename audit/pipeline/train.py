@@ -105,6 +105,11 @@ def _check_model(cell: CellConfig, prepared: Prepared) -> None:
     """Refuse a model or augmentation that does not fit the records, before anything is made."""
     shape, schedule = prepared.dataset.shape, cell.schedule
     built = architecture(cell.model, shape, prepared.dataset.classes)
+    priors, classes = schedule.class_priors, prepared.dataset.classes
+    if priors is not None and len(priors) != classes:
+        raise ConfigError(
+            f"schedule.class_priors {list(priors)} of {cell.id}: expected {classes} shares"
+        )
     wrong = check_augmentation(schedule.augment_copies, schedule.augment_shift, shape)
     if wrong is None and schedule.augment_shift and built.fixed_features:
         wrong = f"model.name {cell.model.name!r} has fixed features, computed once a record"

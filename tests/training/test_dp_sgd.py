@@ -27,6 +27,7 @@ def fixed_features() -> nn.Module:
 
 MODELS = {
     "every gradient": lambda: simple_cnn((1, 8, 8), 3),
+    "standardised filters": lambda: simple_cnn((1, 8, 8), 3, filter_gains=(0.7, 1.5)),
     "only the norms": lambda: mlp((1, 8, 8), 3, hidden=6),
     "fixed features": fixed_features,
 }
@@ -81,7 +82,8 @@ def slow_update(module, local: LocalPlan) -> np.ndarray:
         for i in sampling.poisson_sample(len(LABELS), local.sample_rate):
             x, y = torch.from_numpy(INPUTS[i : i + 1]), torch.from_numpy(LABELS[i : i + 1])
             scale = 1.0 if local.max_grad_norm is None else local.loss_scale
-            loss = scale * nn.functional.cross_entropy(model(x), y)
+            offset = torch.log(torch.tensor(local.class_priors or [1.0, 1.0, 1.0]))
+            loss = scale * nn.functional.cross_entropy(model(x) + offset, y)
             grads = torch.autograd.grad(loss, parameters)
             norm = torch.sqrt(sum((g**2).sum() for g in grads))
             factor = 1.0
@@ -99,7 +101,13 @@ def slow_update(module, local: LocalPlan) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    "changed", [{}, {"loss_scale": 7.0}, {"noise_multiplier": None, "max_grad_norm": None}]
+    "changed",
+    [
+        {},
+        {"loss_scale": 7.0},
+        {"class_priors": (0.7, 0.2, 0.1)},
+        {"noise_multiplier": None, "max_grad_norm": None},
+    ],
 )
 def test_update_is_that_of_clipping_one_record_at_a_time(module, changed):
     local = plan(**changed)
