@@ -15,6 +15,8 @@ from audit.core.errors import ConfigError
 from audit.core.randomness import named_seed
 from audit.core.views import Weights
 from training.features.fixed import FixedFeatures, trained_part
+from training.features.gradients import OrientedGradients
+from training.features.upright import Brightness, Upright
 from training.layers import StandardizedConv2d
 
 Builder = Callable[..., nn.Module]
@@ -105,7 +107,34 @@ def linear(input_shape: tuple[int, ...], classes: int) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(int(np.prod(input_shape)), classes))
 
 
-MODELS: dict[str, Builder] = {"simple-cnn": simple_cnn, "mlp": mlp, "linear": linear}
+def hog(
+    input_shape: tuple[int, ...],
+    classes: int,
+    *,
+    upright: bool = False,
+    bias: bool = True,
+    **gradients: Any,
+) -> nn.Module:
+    """Return a linear classifier on histograms of oriented gradients.
+
+    Args:
+        input_shape: (channels, height, width), at least 8x8; channels are averaged.
+        classes: Outputs.
+        upright: Whether a dark image with one bright figure is made upright first.
+        bias: Whether the classifier has one. Its gradient takes a share of the clipping norm.
+        gradients: Options of ``OrientedGradients``.
+    """
+    _, height, width = _image(input_shape, "hog")
+    histogram = OrientedGradients((height, width), **gradients)
+    steps: list[nn.Module] = [Brightness()]
+    if upright:
+        steps.append(Upright((height, width)))
+    extractor = nn.Sequential(*steps, histogram)
+    head = nn.Sequential(nn.Linear(histogram.features, classes, bias=bias))
+    return FixedFeatures(extractor, head, key=f"hog {height}x{width} {upright} {gradients}")
+
+
+MODELS: dict[str, Builder] = {"simple-cnn": simple_cnn, "mlp": mlp, "linear": linear, "hog": hog}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,8 +55,8 @@ class OrientedGradients(nn.Module):
         }
         for name, value in constants.items():
             self.register_buffer(name, value.to(torch.get_default_dtype()), persistent=False)
-        self.features = orientations * len(self.get_buffer("rows")) * len(
-            self.get_buffer("columns")
+        self.features = (
+            orientations * len(self.get_buffer("rows")) * len(self.get_buffer("columns"))
         )
 
     def forward(self, images: Tensor) -> Tensor:

@@ -7,6 +7,14 @@ LEAST_VARIANCE = 0.1
 """Square pixels; keeps an empty or one-pixel image from dividing by zero."""
 
 
+class Brightness(nn.Module):
+    """Bring inputs from [-1, 1] back to one channel in [0, 1]."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return brightness, shape (records, 1, height, width)."""
+        return (images.mean(dim=1, keepdim=True) + 1) / 2
+
+
 class Upright(nn.Module):
     """Centre an image, take out its slant, and bring its spread nearer to a fixed one.
 
