@@ -136,18 +136,23 @@ class _Matching:
         self._shares = torch.from_numpy(np.repeat(each, probe.records or 1))
         target = gradient_of(probe)
         self._target = [torch.from_numpy(target[name]) for name in self._weights]
-        if self._target[-1].shape != (background.architecture.classes,):
-            raise ViewError("dlg needs a model that ends in a layer with a bias for each class")
+        if len(self._target[-1]) != background.architecture.classes:
+            raise ViewError("dlg needs a model whose last parameter has a row for each class")
         self._scale = 1.0 / max(float(sum((t**2).sum() for t in self._target)), 1e-300)
 
     def likely_labels(self, count: int) -> NDArray[np.float64]:
-        """Return one-hot starts from the last bias' gradient, which true labels make negative.
+        """Return one-hot starts from the last layer's gradient, shape (count, classes).
 
-        Shape (count, classes); the most negative class first, and again if there are too few.
+        True labels make a bias' gradient negative; without a bias, they make the longest rows of
+        the weights' gradient. The likeliest class comes first, and again if there are too few.
         """
-        bias = self._target[-1].numpy()
-        classes = np.argsort(bias)[: max(1, int((bias < 0).sum()))]
-        return np.eye(len(bias))[np.resize(classes, count)]
+        last = self._target[-1].numpy()
+        if last.ndim == 1:
+            order, found = np.argsort(last), int((last < 0).sum())
+        else:
+            lengths = np.linalg.norm(last.reshape(len(last), -1), axis=1)
+            order, found = np.argsort(-lengths), int((lengths > lengths.max() / 2).sum())
+        return np.eye(len(last))[np.resize(order[: max(1, found)], count)]
 
     def loss(self, records: Tensor, labels: Tensor) -> Tensor:
         """Return the squared distance of the gradients, relative to the observed one's square."""
