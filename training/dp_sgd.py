@@ -23,8 +23,8 @@ from training.randomness import NoiseStream
 # Inputs need no gradients here, which is what this warns about.
 warnings.filterwarnings("ignore", message="Full backward hook is firing")
 
-CHUNK = 512
-"""Records whose gradients are held in memory at a time."""
+CHUNK = 128
+"""Records whose gradients are held in memory at a time: so few that they stay in the cache."""
 
 GHOST_CHUNK = 4096
 """The same where only the gradients' norms are."""
