@@ -129,7 +129,8 @@ def train_locally(
     total_loss, used = 0.0, 0
     for _ in range(plan.steps):
         batch = torch.from_numpy(sampling.poisson_sample(len(labels), plan.sample_rate)).to(device)
-        varied = plan.augmentation.apply(x[batch], sampling)
+        chosen = x if len(batch) == len(x) else x[batch]
+        varied = plan.augmentation.apply(chosen, sampling)
         total_loss += step.take(_row_major(varied), y[batch])
         used += len(batch)
     step.close()

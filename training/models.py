@@ -16,6 +16,7 @@ from audit.core.randomness import named_seed
 from audit.core.views import Weights
 from training.features.fixed import FixedFeatures, trained_part
 from training.features.gradients import OrientedGradients
+from training.features.kernel import KernelLift
 from training.features.upright import Brightness, Upright
 from training.layers import StandardizedConv2d
 
@@ -113,6 +114,7 @@ def hog(
     *,
     upright: bool = False,
     bias: bool = True,
+    lift: Mapping[str, Any] | None = None,
     **gradients: Any,
 ) -> nn.Module:
     """Return a linear classifier on histograms of oriented gradients.
@@ -122,6 +124,7 @@ def hog(
         classes: Outputs.
         upright: Whether a dark image with one bright figure is made upright first.
         bias: Whether the classifier has one. Its gradient takes a share of the clipping norm.
+        lift: Options of ``KernelLift``, such as ``{features: 2000}``; None: no lift.
         gradients: Options of ``OrientedGradients``.
     """
     _, height, width = _image(input_shape, "hog")
@@ -129,9 +132,17 @@ def hog(
     steps: list[nn.Module] = [Brightness()]
     if upright:
         steps.append(Upright((height, width)))
-    extractor = nn.Sequential(*steps, histogram)
-    head = nn.Sequential(nn.Linear(histogram.features, classes, bias=bias))
-    return FixedFeatures(extractor, head, key=f"hog {height}x{width} {upright} {gradients}")
+    steps.append(histogram)
+    features = histogram.features
+    if lift is not None:
+        lifted = KernelLift(features, **lift)
+        features = lifted.features
+        steps.append(lifted)
+    head = nn.Linear(features, classes, bias=bias)
+    for parameter in head.parameters():
+        nn.init.zeros_(parameter)
+    key = f"hog {height}x{width} {upright} {gradients} {lift}"
+    return FixedFeatures(nn.Sequential(*steps), nn.Sequential(head), key=key)
 
 
 MODELS: dict[str, Builder] = {"simple-cnn": simple_cnn, "mlp": mlp, "linear": linear, "hog": hog}

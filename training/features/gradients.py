@@ -22,11 +22,14 @@ class OrientedGradients(nn.Module):
         blur: Standard deviation of the smoothed derivative, pixels.
         stride: Distance of the grid's places, pixels.
         spread: Standard deviation of the weights around a place, pixels.
+        power: Of each gradient's strength and of each histogram's count: below 1, strong edges
+            count less.
 
     Source:
         Dalal and Triggs 2005, doi 10.1109/CVPR.2005.177. Differs: smooth instead of hard bins and
-        cells, so that it has useful derivatives; one normalisation of the whole, and the mean
-        over directions subtracted. As features for DP-SGD: Tramer and Boneh 2021,
+        cells, so that it has useful derivatives; one normalisation of the whole, the mean over
+        directions subtracted, and powers (Perronnin et al. 2010, doi
+        10.1007/978-3-642-15561-1_11). As features for DP-SGD: Tramer and Boneh 2021,
         arXiv:2011.11660, who use scattering.
     """
 
@@ -38,10 +41,11 @@ class OrientedGradients(nn.Module):
         sharpness: float = 8.0,
         blur: float = 0.7,
         stride: int = 3,
-        spread: float = 1.5,
+        spread: float = 1.7,
+        power: float = 0.7,
     ) -> None:
         super().__init__()
-        self.sharpness = sharpness
+        self.sharpness, self.power = sharpness, power
         angles = 2 * math.pi * torch.arange(orientations) / orientations
         smooth, slope = _derivative(blur)
         self.reach = len(smooth) // 2
@@ -69,10 +73,11 @@ class OrientedGradients(nn.Module):
         down = self._filtered(images, "slope", "smooth")
         strength = (across**2 + down**2 + TINY).sqrt()
         cosine = (across * self.get_buffer("cosines") + down * self.get_buffer("sines")) / strength
-        energy = cosine.clamp(min=0) ** self.sharpness * strength
+        energy = cosine.clamp(min=0) ** self.sharpness * strength**self.power
         pooled = torch.einsum(
             "ncij,ai,bj->ncab", energy, self.get_buffer("rows"), self.get_buffer("columns")
         )
+        pooled = (pooled.clamp(min=0) + TINY) ** self.power
         told_apart = (pooled - pooled.mean(dim=1, keepdim=True)).flatten(1)
         length = ((told_apart**2).sum(dim=1, keepdim=True) + TINY).sqrt()
         return told_apart / length
