@@ -38,6 +38,8 @@ def simple_cnn(
     pooling: str = "avg",
     activation: str = "tanh",
     filter_gains: Sequence[float] | None = None,
+    channels: Sequence[int] = (16, 32),
+    hidden: int = 32,
 ) -> nn.Module:
     """Return the seed experiment's CNN: two convolutions with pooling, one hidden layer.
 
@@ -47,34 +49,39 @@ def simple_cnn(
         pooling: ``avg`` or ``max``.
         activation: ``tanh``, ``relu`` or ``sigmoid``.
         filter_gains: Norms of the two convolutions' standardised filters; None: plain filters.
+        channels: Filters of the two convolutions.
+        hidden: Width of the hidden layer.
 
     Source:
-        At 28x28 the 26,010-parameter network of Papernot et al. 2021 (arXiv:2007.14191) and
-        Tramèr and Boneh 2021 (arXiv:2011.11660, table 7). Below 20 pixels the kernels are 3x3.
+        At 28x28 and its defaults the 26,010-parameter network of Papernot et al. 2021
+        (arXiv:2007.14191) and Tramèr and Boneh 2021 (arXiv:2011.11660, table 7). Below 20 pixels
+        the kernels are 3x3.
     """
-    channels, height, width = _image(input_shape, "simple-cnn")
+    given, height, width = _image(input_shape, "simple-cnn")
     pool = _choice("pooling", pooling, POOLS)
     active = _choice("activation", activation, ACTIVATIONS)
     if filter_gains is not None and (len(filter_gains) != 2 or min(filter_gains) <= 0):
         raise ConfigError(
             f"model.options.filter_gains: {filter_gains}: expected two numbers above 0"
         )
+    if len(channels) != 2 or min(channels) < 1:
+        raise ConfigError(f"model.options.channels: {channels}: expected two numbers from 1")
     gains = filter_gains or (None, None)
     if min(height, width) >= 20:
         kernels, pooled = ({"kernel": 8, "stride": 2, "padding": 3}, {"kernel": 4, "stride": 2}), 1
     else:
         kernels, pooled = ({"kernel": 3, "padding": 1}, {"kernel": 3, "padding": 1}), 2
     body = [
-        _convolution(channels, 16, gain=gains[0], **kernels[0]),
+        _convolution(given, channels[0], gain=gains[0], **kernels[0]),
         active(),
         pool(2, pooled),
-        _convolution(16, 32, gain=gains[1], **kernels[1]),
+        _convolution(channels[0], channels[1], gain=gains[1], **kernels[1]),
         active(),
         pool(2, pooled),
         nn.Flatten(),
     ]
     features = _features(body, input_shape)
-    return nn.Sequential(*body, nn.Linear(features, 32), active(), nn.Linear(32, classes))
+    return nn.Sequential(*body, nn.Linear(features, hidden), active(), nn.Linear(hidden, classes))
 
 
 def _convolution(

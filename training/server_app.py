@@ -163,7 +163,7 @@ class _Server:
                 "local_steps": 1,
                 "sample_rate": 1.0,
                 "expected_batch_size": float(size),
-                "learning_rate": self._plan.config.schedule.rate(round_number),
+                "learning_rate": self._plan.probes.rate(self._plan.config.schedule, round_number),
                 "augment_copies": 1,
                 "augment_shift": 0,
             }

@@ -217,11 +217,19 @@ class ProbesConfig(_Section):
         rounds: Before which rounds they are made.
         batch_sizes: Records of each client in one probe.
         repeats: Probes of each size and round; every record is in one probe at most.
+        learning_rate: Of their step; None: the schedule's. A rate that was made for the mean over
+            thousands of records may throw a single one's update out of the range that
+            aggregation quantises.
     """
 
     rounds: tuple[Annotated[int, Field(ge=1)], ...] = (1,)
     batch_sizes: tuple[Annotated[int, Field(ge=1)], ...] = (1, 4, 8)
     repeats: int = Field(default=1, ge=0)
+    learning_rate: Positive | None = None
+
+    def rate(self, schedule: ScheduleConfig, round_number: int) -> float:
+        """Return the learning rate of the probes before a round."""
+        return self.learning_rate or schedule.rate(round_number)
 
 
 class CandidatesConfig(_Section):

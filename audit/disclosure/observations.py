@@ -137,6 +137,7 @@ class Recording:
     ) -> Observation:
         if not np.isfinite(update).all():
             raise IntegrityError(f"{self._directory.path}: the update of {name} is not finite")
+        schedule = self._cell.schedule
         return Observation(
             name=name,
             round=session.round,
@@ -145,7 +146,9 @@ class Recording:
             records=session.records,
             weights=model,
             update=self.architecture.unflatten(update),
-            learning_rate=self._cell.schedule.rate(session.round),
+            learning_rate=schedule.rate(session.round)
+            if session.records is None
+            else self._config.probes.rate(schedule, session.round),
         )
 
     def _shares(self, clients: tuple[str, ...]) -> tuple[float, ...]:

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from attacks.attack import gradient_of
 from audit.core.adversaries import PASSIVE, Adversary
 from audit.core.errors import MissingEvidenceError
+from audit.core.loading import load_config
 from audit.core.views import (
     ColludingServerView,
     ParticipantView,
@@ -19,6 +21,7 @@ from audit.core.views import (
     ServerView,
 )
 from audit.disclosure import Disclosure
+from audit.pipeline.train import TrainOptions, train
 from audit.store.run import RunDirectory
 from training.journal import read_update
 
@@ -131,3 +134,22 @@ def test_candidates_carry_no_sign_of_membership(trained: Path) -> None:
     assert 0.2 < bits.mean() < 0.8
     correlation = np.corrcoef(np.arange(len(bits)), bits)[0, 1]
     assert abs(correlation) < 3.3 / np.sqrt(len(bits))
+
+
+def test_a_probe_s_gradient_does_not_depend_on_the_rate_it_was_made_with(tmp_path: Path) -> None:
+    gradients = []
+    for rate in (0.25, 2.0):
+        settings = [
+            "privacy.epsilons=[.inf]", "schedule.rounds=1", "schedule.local_steps=1",
+            "probes.batch_sizes=[1]", "probes.repeats=1", f"probes.learning_rate={rate}",
+        ]  # fmt: skip
+        config = load_config("smoke", settings)
+        run = train(config, tmp_path / f"rate-{rate}", TrainOptions())
+        view = Disclosure(run, config, config.cells[0]).view(Adversary.SERVER)
+        assert isinstance(view, ServerView)
+        (first, *_) = view.probes
+        assert first.learning_rate == rate
+        assert view.rounds[0].learning_rate == config.schedule.rate(1)
+        gradients.append(gradient_of(first))
+    for name, array in gradients[0].items():
+        np.testing.assert_allclose(array, gradients[1][name], atol=1e-5)
