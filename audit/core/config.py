@@ -29,14 +29,14 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def _key_text(value: Any) -> Any:
+def key_text(value: Any) -> Any:
     """YAML reads the key 0.5 as a number, inf as text and null as nothing; all are epsilons."""
     return (
         "inf" if value is None else format(value, "g") if isinstance(value, int | float) else value
     )
 
 
-EpsilonKey = Annotated[str, BeforeValidator(_key_text)]
+EpsilonKey = Annotated[str, BeforeValidator(key_text)]
 Epsilon = Annotated[float, BeforeValidator(_epsilon)]
 Positive = Annotated[float, BeforeValidator(_finite), Field(gt=0)]
 Fraction = Annotated[float, BeforeValidator(_finite), Field(ge=0, lt=1)]

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from audit.core.config import FIXED_KEY, Config
+from audit.core.config import FIXED_KEY, Config, key_text
 from audit.core.errors import ConfigError
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -100,11 +100,11 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     node = tree
     *parents, last = _parts(key.strip())
     for part in parents:
-        child = node.setdefault(part, {})
+        child = node.setdefault(_present(node, part), {})
         if not isinstance(child, dict):
             raise ConfigError(f"-o {override!r}: {part!r} has no keys below it")
         node = child
-    node[last] = _number(value)
+    node[_present(node, last)] = _number(value)
 
 
 def _parts(key: str) -> list[str]:
@@ -113,6 +113,11 @@ def _parts(key: str) -> list[str]:
     if len(parts) > 2 and parts[0] == "per_epsilon" and parts[1].isdigit() and parts[2].isdigit():
         parts[1:3] = [f"{parts[1]}.{parts[2]}"]
     return parts
+
+
+def _present(node: Mapping[Any, Any], part: str) -> Any:
+    """Return the key that a part names: YAML reads an epsilon such as 10 as a number."""
+    return next((key for key in node if key_text(key) == part), part)
 
 
 def _number(value: Any) -> Any:

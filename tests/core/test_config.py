@@ -101,3 +101,12 @@ def test_cells_are_named_after_their_epsilon() -> None:
 def test_named_seeds_differ_by_every_part_of_the_name() -> None:
     seeds = {named_seed(s, *n) for s in (1, 2) for n in (("a", "b"), ("ab",), ("a",), ("b", "a"))}
     assert len(seeds) == 8
+
+
+@pytest.mark.parametrize("epsilon", ["0.1", "10", "inf"])
+def test_an_override_below_an_epsilon_leaves_its_other_settings(epsilon):
+    whole = load_config("mnist").cell(float(epsilon))
+    settings = [f"per_epsilon.{epsilon}.schedule.momentum=0.25"]
+    changed = load_config("mnist", settings).cell(float(epsilon))
+    assert changed.schedule == whole.schedule.model_copy(update={"momentum": 0.25})
+    assert changed.model == whole.model
