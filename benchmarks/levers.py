@@ -81,7 +81,6 @@ LEVERS = (
     Lever("as shipped", "mnist", "inf"),
     Lever("shifted images", "mnist", "inf", ("schedule.augment_shift=0",)),
     Lever("as shipped", "mnist_strong", "inf"),
-    Lever("mean of the last 3 rounds", "mnist_strong", "inf", ("schedule.average_rounds=1",)),
     Lever(
         "two shifted copies (not shipped: twice the cost)",
         "mnist",

@@ -63,7 +63,6 @@ class _Server:
             label=plan.label,
             request=self._round_request,
             server_learning_rate=plan.config.schedule.server_learning_rate,
-            server_momentum=plan.config.schedule.server_momentum,
             first_round=len(self._log) + 1,
             probes=self._probes(),
             on_probe=self._keep_probe,
@@ -77,7 +76,6 @@ class _Server:
         if remaining:
             self._name_nodes()
             weights = self._model_after(done)
-            self._strategy.set_previous(self._model_after(done - 1) if done else weights)
             self._strategy.start(
                 grid=self._grid,
                 initial_arrays=ArrayRecord({k: Array(v) for k, v in weights.items()}),
@@ -87,7 +85,7 @@ class _Server:
         if all(line["failure"] for line in self._log):
             reasons = sorted({reason for line in self._log for reason in _reasons(line)})
             raise AuditError(f"{plan.config.id}: every round failed: {'; '.join(reasons)}")
-        write_weights(plan.cell.model, self._released())
+        write_weights(plan.cell.model, self._model_after(plan.config.schedule.rounds))
 
     def _name_nodes(self) -> None:
         nodes = sorted(self._grid.get_node_ids())
@@ -108,18 +106,6 @@ class _Server:
             return self._plan.architecture.ordered(read_weights(path))
         except ValueError as error:
             raise IntegrityError(f"{path} is not a model of this cell: {error}") from None
-
-    def _released(self) -> Weights:
-        """Return the mean of the global models after the last rounds, one as configured."""
-        schedule = self._plan.config.schedule
-        numbers = range(schedule.rounds - schedule.average_rounds + 1, schedule.rounds + 1)
-        models = [self._model_after(number) for number in numbers]
-        if len(models) == 1:
-            return models[0]
-        return {
-            name: np.stack([model[name] for model in models]).mean(axis=0, dtype=np.float32)
-            for name in models[0]
-        }
 
     def _common(self) -> dict[str, Scalar]:
         plan = self._plan

@@ -47,7 +47,6 @@ class SecureAggregationStrategy(FedAvg):
         label: Session name to its globally unique label.
         request: Round number to the fields of a training request.
         server_learning_rate: Multiplies the mean update.
-        server_momentum: Part of the last round's movement that is added to this round's.
         first_round: Number of the first round of ``start``: above 1 after a resume.
         probes: Round number to the probes made before it: (session, request fields).
         on_probe: Called with a probe's session and mean update; None: the mean is not kept.
@@ -61,7 +60,6 @@ class SecureAggregationStrategy(FedAvg):
         label: Callable[[str], str],
         request: Callable[[int], Mapping[str, Scalar]],
         server_learning_rate: float,
-        server_momentum: float = 0.0,
         first_round: int = 1,
         probes: Mapping[int, list[tuple[str, Mapping[str, Scalar]]]] | None = None,
         on_probe: Callable[[str, NDArray[np.float64] | None, str | None], None] | None = None,
@@ -73,7 +71,6 @@ class SecureAggregationStrategy(FedAvg):
         self._label = label
         self._request = request
         self._server_learning_rate = server_learning_rate
-        self._server_momentum = server_momentum
         self._offset = first_round - 1
         self._probes = probes or {}
         self._on_probe = on_probe
@@ -81,16 +78,11 @@ class SecureAggregationStrategy(FedAvg):
         self._grid: Grid | None = None
         self._nodes: dict[str, int] = {}
         self._arrays: dict[str, NDArray[np.float32]] = {}
-        self._previous: Weights | None = None
         self._refusals: dict[str, str] = {}
 
     def set_nodes(self, nodes: Mapping[str, int]) -> None:
         """Set which node each hospital is."""
         self._nodes = dict(nodes)
-
-    def set_previous(self, weights: Weights) -> None:
-        """Set the global model of one round before the first, whose movement momentum carries."""
-        self._previous = dict(weights)
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -120,9 +112,8 @@ class SecureAggregationStrategy(FedAvg):
             aggregate = self._finish(f"round-{number:03d}", answered)
         except ProtocolError as error:
             self._report(number, (), answered, str(error))
-            self._previous = self._arrays
             return None, None
-        self._arrays, self._previous = self._stepped(aggregate.mean), self._arrays
+        self._arrays = self._stepped(aggregate.mean)
         self._report(number, aggregate.survivors, answered, None)
         if self._on_model is not None:
             self._on_model(number, self._arrays, aggregate.mean)
@@ -132,18 +123,10 @@ class SecureAggregationStrategy(FedAvg):
         )
 
     def _stepped(self, mean: NDArray[np.float64]) -> dict[str, NDArray[np.float32]]:
-        """Heavy ball (Polyak 1964): the mean update, plus a part of the movement before it.
-
-        The movement is taken from the two models before, which are recorded: a resumed run steps
-        as one that was never interrupted. After a failed round the model has not moved.
-        """
         stepped, start = {}, 0
-        previous = self._arrays if self._previous is None else self._previous
         for name, array in self._arrays.items():
             part = mean[start : start + array.size].reshape(array.shape)
-            movement = array.astype(np.float64) - previous[name]
-            step = self._server_learning_rate * part + self._server_momentum * movement
-            stepped[name] = (array + step).astype(np.float32)
+            stepped[name] = (array + self._server_learning_rate * part).astype(np.float32)
             start += array.size
         return stepped
 

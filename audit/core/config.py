@@ -110,10 +110,6 @@ class ScheduleConfig(_Section):
             the model then learns to tell even classes apart (logit adjustment, Menon et al. 2021,
             arXiv:2007.07314). None: as the classes come.
         server_learning_rate: Multiplies the mean update.
-        server_momentum: Part of the last round's movement of the global model that is added to
-            this round's (heavy ball). Costs no privacy.
-        average_rounds: The released model is the mean of the global models after the last so
-            many rounds. Costs no privacy.
     """
 
     rounds: int = Field(default=10, ge=1)
@@ -127,18 +123,12 @@ class ScheduleConfig(_Section):
     augment_shift: int = Field(default=0, ge=0)
     class_priors: tuple[Positive, ...] | None = None
     server_learning_rate: Positive = 1.0
-    server_momentum: Fraction = 0.0
-    average_rounds: int = Field(default=1, ge=1)
 
     @model_validator(mode="after")
     def _check(self) -> "ScheduleConfig":
         priors = self.class_priors
         if priors is not None and abs(sum(priors) - 1) > 1e-6:
             raise ValueError(f"class_priors {list(priors)}: expected shares of sum 1")
-        if self.average_rounds > self.rounds:
-            raise ValueError(
-                f"average_rounds {self.average_rounds}: expected at most rounds, {self.rounds}"
-            )
         return self
 
     def rate(self, round_number: int) -> float:

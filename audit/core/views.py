@@ -88,8 +88,6 @@ class Recipe:
         augment_copies: Variants of a record in a step of a round.
         augment_shift: Pixels by which each is moved at most; probes are not varied.
         class_priors: Shares of the classes that the loss evens out; None: as they come.
-        server_momentum: Part of a round's movement that the server adds to the next.
-        average_rounds: The released model is the mean over the last so many rounds.
     """
 
     rounds: int
@@ -104,8 +102,6 @@ class Recipe:
     augment_copies: int = 1
     augment_shift: int = 0
     class_priors: tuple[float, ...] | None = None
-    server_momentum: float = 0.0
-    average_rounds: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,8 +44,6 @@ def cell_background(config: Config, cell: CellConfig, directory: CellDirectory) 
             augment_copies=schedule.augment_copies,
             augment_shift=schedule.augment_shift,
             class_priors=schedule.class_priors,
-            server_momentum=schedule.server_momentum,
-            average_rounds=schedule.average_rounds,
         ),
         candidates=Records(
             ids=tuple(str(i) for i in ids) if isinstance(ids, list) else (),

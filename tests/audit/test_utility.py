@@ -19,7 +19,7 @@ from reports.terminal import render_seeds, render_table
 from training.models import architecture
 
 SETTINGS = [
-    "privacy.epsilons=[8, .inf]", "schedule.rounds=2", "schedule.average_rounds=2",
+    "privacy.epsilons=[8, .inf]", "schedule.rounds=2",
     "probes.repeats=0", "privacy.tuning_trials=30",
 ]  # fmt: skip
 

@@ -62,42 +62,6 @@ def test_the_model_moves_by_the_mean_times_the_server_s_learning_rate(tmp_path):
         np.testing.assert_allclose(after[name], array + step[name], atol=1e-6)
 
 
-def model_after(plan, number):
-    if number == 0:
-        return plan.architecture.initial(plan.seed)
-    path = plan.cell.transcript(number) / "round.model.safetensors"
-    return plan.architecture.ordered(read_weights(path))
-
-
-@pytest.mark.parametrize("failed", [None, 2])
-def test_momentum_adds_a_part_of_what_the_model_moved_in_the_round_before(tmp_path, failed):
-    schedule = {"schedule__rounds": 4, "schedule__server_momentum": 0.6}
-    plan = make_cell(tmp_path, private=False, probes={"repeats": 0}, **schedule)
-    lost = {} if failed is None else {"stage": "train", "session": f"round-{failed:03d}"}
-    run(plan, drop("hospital-1", "hospital-2", **lost) if lost else None)
-    for number in range(1, 5):
-        now, last = model_after(plan, number), model_after(plan, number - 1)
-        if number == failed:
-            assert model_bytes(plan, number) == model_bytes(plan, number - 1)
-            continue
-        step = plan.architecture.unflatten(mean_update(plan, f"round-{number:03d}/round"))
-        before = model_after(plan, max(number - 2, 0))
-        for name, array in last.items():
-            expected = array + step[name] + 0.6 * (array - before[name])
-            np.testing.assert_allclose(now[name], expected, atol=1e-6)
-
-
-@pytest.mark.parametrize("average", [1, 3])
-def test_the_released_model_is_the_mean_over_the_last_rounds(tmp_path, average):
-    schedule = {"schedule__rounds": 4, "schedule__average_rounds": average}
-    plan = make_cell(tmp_path, private=False, probes={"repeats": 0}, **schedule)
-    run(plan)
-    released = read_weights(plan.cell.model)
-    for name, array in released.items():
-        mean = np.mean([model_after(plan, n)[name] for n in range(5 - average, 5)], axis=0)
-        np.testing.assert_allclose(array, mean, atol=1e-7)
-
-
 @pytest.mark.parametrize("stage", ["keys", "shares", "train", "consistency", "unmask"])
 def test_a_drop_out_at_any_stage_still_gives_the_mean_of_those_whose_updates_came(tmp_path, stage):
     plan = make_cell(tmp_path, private=False, probes={"repeats": 0}, schedule__rounds=1)

@@ -15,7 +15,7 @@ from audit.pipeline.train import TrainOptions, train
 from audit.store.run import RunDirectory
 
 RESUME = TrainOptions(resume=True)
-CONFIG = tiny_config(schedule__server_momentum=0.5, schedule__average_rounds=2)
+CONFIG = tiny_config()
 SESSIONS = 2 * 3
 """Of each hospital: two cells, each of two rounds and a probe."""
 
