@@ -15,7 +15,7 @@ from opacus.utils.fast_gradient_clipping_utils import DPTensorFastGradientClippi
 from torch import nn
 
 from audit.core.errors import AuditError
-from training.augmentation import NO_AUGMENTATION, Augmentation
+from training.augmentation import shifted
 from training.features.fixed import trained_part
 from training.models import flatten, to_weights
 from training.randomness import NoiseStream
@@ -45,7 +45,8 @@ class LocalPlan:
         learning_rate, momentum: Of SGD; momentum starts at zero.
         noise_multiplier, max_grad_norm: Of DP-SGD; both None without DP.
         loss_scale: Multiplies a record's loss before its gradient is clipped; DP only.
-        augmentation: How records are varied in each step; not with fixed features.
+        augment_shift: Pixels by which an image is moved at most in each step; not with fixed
+            features.
         class_priors: Public shares of the classes, which the loss evens out; None: as they come.
     """
 
@@ -57,7 +58,7 @@ class LocalPlan:
     noise_multiplier: float | None
     max_grad_norm: float | None
     loss_scale: float = 1.0
-    augmentation: Augmentation = NO_AUGMENTATION
+    augment_shift: int = 0
     class_priors: tuple[float, ...] | None = None
 
 
@@ -130,8 +131,8 @@ def train_locally(
     for _ in range(plan.steps):
         batch = torch.from_numpy(sampling.poisson_sample(len(labels), plan.sample_rate)).to(device)
         chosen = x if len(batch) == len(x) else x[batch]
-        varied = plan.augmentation.apply(chosen, sampling)
-        total_loss += step.take(_row_major(varied), y[batch])
+        moved = shifted(chosen, plan.augment_shift, sampling)
+        total_loss += step.take(_row_major(moved), y[batch])
         used += len(batch)
     step.close()
     update = flatten(to_weights(module)) - before
@@ -157,12 +158,7 @@ class _Step(Protocol):
     """One optimiser step on a batch, and what has to be undone after the last."""
 
     def take(self, x: torch.Tensor, y: torch.Tensor) -> float:
-        """Step, and return the summed loss.
-
-        Args:
-            x: Shape (records * copies, *input shape), the copies of a record side by side.
-            y: Shape (records,).
-        """
+        """Step, and return the summed loss."""
 
     def close(self) -> None:
         """Leave the module as it was found, but for its parameters."""
@@ -173,11 +169,7 @@ def _step(module: nn.Module, plan: LocalPlan, noise: NoiseStream) -> _Step:
     sgd = torch.optim.SGD(module.parameters(), lr=plan.learning_rate, momentum=plan.momentum)
     if plan.noise_multiplier is None:
         return _PlainStep(module, sgd, plan)
-    perceptron = (
-        isinstance(module, nn.Sequential)
-        and all(type(m) in PERCEPTRON for m in module)
-        and plan.augmentation.copies == 1
-    )
+    perceptron = isinstance(module, nn.Sequential) and all(type(m) in PERCEPTRON for m in module)
     return (_GhostStep if perceptron else _RecordStep)(module, sgd, plan, noise)
 
 
@@ -214,8 +206,7 @@ class _PrivateStep(ABC):
             self.optimizer.step()
             return 0.0
         total = 0.0
-        copies = self._plan.augmentation.copies
-        inputs, labels = torch.split(x, copies * self._chunk), torch.split(y, self._chunk)
+        inputs, labels = torch.split(x, self._chunk), torch.split(y, self._chunk)
         for i, (some, of) in enumerate(zip(inputs, labels, strict=True)):
             losses = _losses(self.wrapped(some), of, self._plan)
             self._backward(self._plan.loss_scale * losses)
@@ -249,10 +240,6 @@ class _RecordStep(_PrivateStep):
 
     def _backward(self, losses: torch.Tensor) -> None:
         losses.sum().backward()  # type: ignore[no-untyped-call]
-        copies = self._plan.augmentation.copies
-        if copies > 1:
-            for p in self.optimizer.params:
-                p.grad_sample = p.grad_sample.unflatten(0, (-1, copies)).sum(dim=1)
 
     def _no_gradients(self) -> None:
         for p in self.optimizer.params:
@@ -286,12 +273,10 @@ class _GhostStep(_PrivateStep):
 
 
 def _losses(logits: torch.Tensor, labels: torch.Tensor, plan: LocalPlan) -> torch.Tensor:
-    """Return a record's loss, the mean over its copies, shape (records,)."""
-    copies = plan.augmentation.copies
+    """Return each record's loss, shape (records,)."""
     if plan.class_priors is not None:
         logits = logits + logits.new_tensor(plan.class_priors).log()
-    each = nn.functional.cross_entropy(logits, labels.repeat_interleave(copies), reduction="none")
-    return each.view(-1, copies).mean(dim=1)
+    return nn.functional.cross_entropy(logits, labels, reduction="none")
 
 
 def _mechanism(plan: LocalPlan) -> dict[str, Any]:

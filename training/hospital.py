@@ -10,7 +10,6 @@ from audit.core.errors import IntegrityError, PolicyError, ProtocolError
 from audit.core.parcel import Parcel
 from audit.formats.parcels import parcel_digest
 from training.accounting import Mechanism, spent_epsilon
-from training.augmentation import Augmentation
 from training.data.configured import cached_dataset
 from training.dp_sgd import LocalPlan, LocalResult, train_locally
 from training.journal import Release, SessionJournal
@@ -230,8 +229,6 @@ def _local_plan(request: Parcel, *, classes: int) -> LocalPlan:
         noise_multiplier=number("noise_multiplier") if private else None,
         max_grad_norm=number("max_grad_norm") if private else None,
         loss_scale=number("loss_scale") if private else 1.0,
-        augmentation=Augmentation(
-            copies=int(number("augment_copies")), shift=int(number("augment_shift"))
-        ),
+        augment_shift=int(number("augment_shift")),
         class_priors=tuple(float(p) for p in priors) if isinstance(priors, list) else None,
     )

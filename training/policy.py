@@ -66,7 +66,6 @@ class LocalPolicy(BaseModel):
         _at_most("sample_rate", fields, 1.0 if kind == "probe" else self.max_sample_rate)
         _above_zero("expected_batch_size", fields)
         _above_zero("learning_rate", fields)
-        _whole("augment_copies", fields)
         _whole("augment_shift", fields, least=0)
         if "class_priors" in fields:
             _shares("class_priors", fields)

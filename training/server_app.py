@@ -135,7 +135,6 @@ class _Server:
             "sample_rate": self._plan.sample_rate,
             "expected_batch_size": float(schedule.batch_size),
             "learning_rate": schedule.rate(round_number),
-            "augment_copies": schedule.augment_copies,
             "augment_shift": schedule.augment_shift,
         }
 
@@ -150,7 +149,6 @@ class _Server:
                 "sample_rate": 1.0,
                 "expected_batch_size": float(size),
                 "learning_rate": self._plan.probes.rate(self._plan.config.schedule, round_number),
-                "augment_copies": 1,
                 "augment_shift": 0,
             }
             planned.setdefault(round_number, []).append((session, fields))

@@ -104,8 +104,7 @@ class ScheduleConfig(_Section):
         momentum: Of local SGD, reset at each round.
         loss_scale: Multiplies a record's loss before its gradient is clipped: s at clipping norm C
             is clipping norm C/s at s times the learning rate. Same guarantee; DP only.
-        augment_copies: Variants of a record whose mean gradient is clipped as one.
-        augment_shift: Each variant is moved by up to so many pixels, at random; images only.
+        augment_shift: In each step an image is moved by up to so many pixels, at random.
         class_priors: Public shares of the classes among the training records, above 0, of sum 1;
             the model then learns to tell even classes apart (logit adjustment, Menon et al. 2021,
             arXiv:2007.07314). None: as the classes come.
@@ -119,7 +118,6 @@ class ScheduleConfig(_Section):
     final_learning_rate: Positive | None = None
     momentum: Fraction = 0.0
     loss_scale: Positive = 1.0
-    augment_copies: int = Field(default=1, ge=1)
     augment_shift: int = Field(default=0, ge=0)
     class_priors: tuple[Positive, ...] | None = None
     server_learning_rate: Positive = 1.0

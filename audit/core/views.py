@@ -85,8 +85,7 @@ class Recipe:
         noise_multiplier: Noise over clipping norm; None without DP.
         max_grad_norm: Clipping norm; None without DP.
         loss_scale: Multiplies a record's loss before its gradient is clipped; 1 without DP.
-        augment_copies: Variants of a record in a step of a round.
-        augment_shift: Pixels by which each is moved at most; probes are not varied.
+        augment_shift: Pixels by which an image is moved at most in a round; in a probe it is not.
         class_priors: Shares of the classes that the loss evens out; None: as they come.
     """
 
@@ -99,7 +98,6 @@ class Recipe:
     noise_multiplier: float | None
     max_grad_norm: float | None
     loss_scale: float = 1.0
-    augment_copies: int = 1
     augment_shift: int = 0
     class_priors: tuple[float, ...] | None = None
 

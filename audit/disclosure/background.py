@@ -41,7 +41,6 @@ def cell_background(config: Config, cell: CellConfig, directory: CellDirectory) 
             noise_multiplier=read_json(directory.summary)["noise_multiplier"],
             max_grad_norm=config.privacy.max_grad_norm if cell.private else None,
             loss_scale=schedule.loss_scale if cell.private else 1.0,
-            augment_copies=schedule.augment_copies,
             augment_shift=schedule.augment_shift,
             class_priors=schedule.class_priors,
         ),

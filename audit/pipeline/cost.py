@@ -28,7 +28,6 @@ def training_cost(config: Config, cells: Sequence[CellConfig], prepared: Prepare
     for cell in cells:
         schedule = cell.schedule
         count = schedule.rounds * schedule.local_steps * schedule.batch_size * len(config.clients)
-        count *= schedule.augment_copies
         kind = (f"{cell.model}", cell.private)
         if kind not in rates:
             rates[kind] = _rate(cell, prepared)

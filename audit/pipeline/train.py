@@ -18,7 +18,6 @@ from audit.pipeline.table import write_table
 from audit.pipeline.utility import Examiner
 from audit.store.run import CellDirectory, RunDirectory
 from audit.vault import Vault
-from training.augmentation import check_augmentation
 from training.backends.inprocess import DropOut
 from training.data.configured import data_root
 from training.federation import Backend, new_identities, run_cell, set_up_hospitals
@@ -110,14 +109,13 @@ def _check_model(cell: CellConfig, prepared: Prepared) -> None:
         raise ConfigError(
             f"schedule.class_priors {list(priors)} of {cell.id}: expected {classes} shares"
         )
-    wrong = check_augmentation(schedule.augment_copies, schedule.augment_shift, shape)
-    if wrong is None and schedule.augment_shift and built.fixed_features:
+    shift, wrong = schedule.augment_shift, None
+    if shift and len(shape) != 3:
+        wrong = f"records of shape {shape} cannot be moved: expected images"
+    elif shift and built.fixed_features:
         wrong = f"model.name {cell.model.name!r} has fixed features, computed once a record"
     if wrong:
-        raise ConfigError(
-            f"schedule.augment_copies {schedule.augment_copies}, augment_shift "
-            f"{schedule.augment_shift} of {cell.id}: {wrong}"
-        )
+        raise ConfigError(f"schedule.augment_shift {shift} of {cell.id}: {wrong}")
 
 
 class _Run:

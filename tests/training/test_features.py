@@ -19,6 +19,7 @@ from audit.pipeline.train import TrainOptions, train
 from training.features import fixed
 from training.features.fixed import FixedFeatures, trained_part
 from training.features.gradients import OrientedGradients
+from training.features.kernel import KernelLift
 from training.features.upright import Upright
 from training.models import architecture
 
@@ -95,16 +96,44 @@ def test_a_turned_edge_turns_up_in_the_turned_direction():
         assert int(found[:, 4, 4].argmax()) == 2 * quarter
 
 
+@pytest.mark.parametrize("features", [500, 4000])
+def test_lifted_vectors_have_the_kernel_s_inner_products(features):
+    lift = KernelLift(60, features=features, bandwidth=1.5, linear_share=0.3)
+    vectors = nn.functional.normalize(torch.randn(40, 60, generator=torch.Generator()), dim=1)
+    lifted = lift(vectors)
+    assert lifted.shape == (40, lift.features)
+    torch.testing.assert_close(lifted.norm(dim=1), torch.ones(40))
+    squares = torch.cdist(vectors, vectors) ** 2
+    kernel = 0.3 * vectors @ vectors.T + 0.7 * torch.exp(-(1.5**2) * squares / 2)
+    error = (lifted @ lifted.T - kernel).abs().max()
+    assert error < 5 / features**0.5
+
+
+def test_the_lift_is_the_same_everywhere_and_reads_no_global_seed():
+    first = KernelLift(30, features=70).state_dict()
+    assert not first  # nothing goes on the wire
+    torch.testing.assert_close(
+        KernelLift(30, features=70).get_buffer("frequencies"),
+        KernelLift(30, features=70).get_buffer("frequencies"),
+        atol=0,
+        rtol=0,
+    )
+    with pytest.raises(ValueError, match="linear_share"):
+        KernelLift(30, linear_share=1.0)
+
+
 @pytest.mark.parametrize("upright", [True, False])
 def test_features_of_a_record_depend_on_no_other_record(upright):
     built = architecture(
-        ModelConfig(name="hog", options={"upright": upright}), (1, 28, 28), 10
+        ModelConfig(name="hog", options={"upright": upright, "lift": {"features": 50}}),
+        (1, 28, 28),
+        10,
     ).build()
     assert isinstance(built, FixedFeatures)
     images = 2 * strokes(6) - 1
     together = built.extractor(images)
     alone = torch.cat([built.extractor(image[None]) for image in images])
-    torch.testing.assert_close(together, alone, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-4)
     assert not list(built.extractor.parameters())
     assert set(built.state_dict()) == {"head.0.weight", "head.0.bias"}
 

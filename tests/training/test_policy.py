@@ -32,7 +32,6 @@ ROUND = {
     "noise_multiplier": 1.5,
     "max_grad_norm": 1.0,
     "loss_scale": 1.0,
-    "augment_copies": 1,
     "augment_shift": 0,
     "delta": 1e-5,
 }
@@ -76,8 +75,7 @@ def test_more_privacy_and_less_work_than_agreed_are_accepted():
         ("class_priors", [0.0, 1.0]),
         ("class_priors", [float("nan"), 1.0]),
         ("class_priors", "even"),
-        ("augment_copies", 0),
-        ("augment_copies", 1.5),
+        ("augment_shift", 0.5),
         ("augment_shift", -1),
         ("delta", 1.1e-5),
         ("delta", 0.0),

@@ -138,7 +138,6 @@ def train_request(plan: CellPlan, number: int = 1, **changed: Any) -> Parcel:
         "expected_batch_size": float(schedule.batch_size),
         "learning_rate": schedule.rate(number),
         "momentum": schedule.momentum,
-        "augment_copies": schedule.augment_copies,
         "augment_shift": schedule.augment_shift,
         "noise_multiplier": plan.noise_multiplier,
         "max_grad_norm": plan.max_grad_norm,
