@@ -11,6 +11,18 @@ if TYPE_CHECKING:
     from audit.stats.classification import (
         balanced_accuracy_interval as balanced_accuracy_interval,
     )
+    from audit.stats.epsilon import EpsilonBound as EpsilonBound
+    from audit.stats.epsilon import clopper_pearson_epsilon as clopper_pearson_epsilon
+    from audit.stats.epsilon import (
+        clopper_pearson_epsilon_interval as clopper_pearson_epsilon_interval,
+    )
+    from audit.stats.epsilon import epsilon_of_mu as epsilon_of_mu
+    from audit.stats.epsilon import gaussian_dp_epsilon as gaussian_dp_epsilon
+    from audit.stats.epsilon import gaussian_dp_epsilon_interval as gaussian_dp_epsilon_interval
+    from audit.stats.epsilon import one_run_epsilon as one_run_epsilon
+    from audit.stats.epsilon import one_run_epsilon_interval as one_run_epsilon_interval
+    from audit.stats.epsilon import one_run_fdp_epsilon as one_run_fdp_epsilon
+    from audit.stats.epsilon import one_run_fdp_epsilon_interval as one_run_fdp_epsilon_interval
     from audit.stats.interval import Interval as Interval
     from audit.stats.proportions import clopper_pearson_interval as clopper_pearson_interval
     from audit.stats.proportions import wilson_interval as wilson_interval
@@ -28,6 +40,18 @@ if TYPE_CHECKING:
 _MODULES: Final[dict[str, tuple[str, ...]]] = {
     "bootstrap": ("cluster_mean_interval",),
     "classification": ("balanced_accuracy_interval",),
+    "epsilon": (
+        "EpsilonBound",
+        "clopper_pearson_epsilon",
+        "clopper_pearson_epsilon_interval",
+        "epsilon_of_mu",
+        "gaussian_dp_epsilon",
+        "gaussian_dp_epsilon_interval",
+        "one_run_epsilon",
+        "one_run_epsilon_interval",
+        "one_run_fdp_epsilon",
+        "one_run_fdp_epsilon_interval",
+    ),
     "interval": ("Interval",),
     "proportions": ("clopper_pearson_interval", "wilson_interval"),
     "reconstruction": ("match", "mse", "psnr", "ssim"),
