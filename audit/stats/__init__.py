@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from audit.stats.epsilon import one_run_epsilon_interval as one_run_epsilon_interval
     from audit.stats.epsilon import one_run_fdp_epsilon as one_run_fdp_epsilon
     from audit.stats.epsilon import one_run_fdp_epsilon_interval as one_run_fdp_epsilon_interval
+    from audit.stats.families import holm as holm
     from audit.stats.interval import Interval as Interval
+    from audit.stats.proportions import advantage_interval as advantage_interval
     from audit.stats.proportions import clopper_pearson_interval as clopper_pearson_interval
     from audit.stats.proportions import wilson_interval as wilson_interval
     from audit.stats.reconstruction import match as match
@@ -52,8 +54,9 @@ _MODULES: Final[dict[str, tuple[str, ...]]] = {
         "one_run_fdp_epsilon",
         "one_run_fdp_epsilon_interval",
     ),
+    "families": ("holm",),
     "interval": ("Interval",),
-    "proportions": ("clopper_pearson_interval", "wilson_interval"),
+    "proportions": ("advantage_interval", "clopper_pearson_interval", "wilson_interval"),
     "reconstruction": ("match", "mse", "psnr", "ssim"),
     "repeats": ("student_interval",),
     "roc": ("auc", "auc_interval", "resolvable", "tpr_at_fpr", "tpr_at_fpr_interval"),

@@ -78,6 +78,47 @@ def clopper_pearson_interval(successes: int, n: int, confidence: float = 0.95) -
     )
 
 
+def advantage_interval(
+    true_positives: int,
+    positives: int,
+    false_positives: int,
+    negatives: int,
+    confidence: float = 0.95,
+) -> Interval:
+    """True-positive minus false-positive rate of a test that was fixed beforehand.
+
+    Args:
+        true_positives: Members called members.
+        positives: Members, at least 1.
+        false_positives: Non-members called members.
+        negatives: Non-members, at least 1.
+        confidence: As a fraction; half of the error for each end.
+
+    Returns:
+        The membership advantage, in [-1, 1]; 0 is chance, higher is a better attack.
+
+    Raises:
+        ValueError: A count or the confidence is out of range.
+
+    Source:
+        Yeom et al. 2018, arXiv:1709.01604, definition 4. Interval: Newcombe 1998, doi
+        10.1002/(SICI)1097-0258(19980430)17:8<873::AID-SIM779>3.0.CO;2-I, method 10.
+    """
+    found = wilson_interval(true_positives, positives, confidence)
+    alarmed = wilson_interval(false_positives, negatives, confidence)
+    value = found.value - alarmed.value
+    below = math.hypot(found.value - found.low, alarmed.high - alarmed.value)
+    above = math.hypot(found.high - found.value, alarmed.value - alarmed.low)
+    return Interval(
+        value=value,
+        low=max(-1.0, value - below),
+        high=min(1.0, value + above),
+        confidence=confidence,
+        n=positives + negatives,
+        method="newcombe-hybrid-score",
+    )
+
+
 def clopper_pearson_low(successes: int, n: int, significance: float) -> float:
     """One-sided exact lower bound on a proportion; wrong with probability at most significance."""
     _check_counts(successes, n)
