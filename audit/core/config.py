@@ -6,21 +6,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-INFINITY = math.inf
+from audit.core.epsilons import Epsilon, EpsilonKey, cell_id, epsilon_of_key
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-def _epsilon(value: Any) -> float:
-    if value is None or (isinstance(value, str) and value.strip().lower() in {"inf", ".inf"}):
-        return INFINITY
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError("expected a number above 0, or .inf, inf or null for no DP")
-    if math.isnan(value) or value <= 0:
-        raise ValueError("expected a number above 0, or .inf, inf or null for no DP")
-    return float(value)
 
 
 def _finite(value: Any) -> Any:
@@ -29,15 +19,6 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def key_text(value: Any) -> Any:
-    """YAML reads the key 0.5 as a number, inf as text and null as nothing; all are epsilons."""
-    return (
-        "inf" if value is None else format(value, "g") if isinstance(value, int | float) else value
-    )
-
-
-EpsilonKey = Annotated[str, BeforeValidator(key_text)]
-Epsilon = Annotated[float, BeforeValidator(_epsilon)]
 Positive = Annotated[float, BeforeValidator(_finite), Field(gt=0)]
 Fraction = Annotated[float, BeforeValidator(_finite), Field(ge=0, lt=1)]
 
@@ -240,7 +221,7 @@ class ReferenceConfig(_Section):
 
     def at(self, epsilon: float) -> float | None:
         """Return the published accuracy at an epsilon, or None."""
-        found = (a for key, a in self.accuracy.items() if _epsilon_key(key) == epsilon)
+        found = (a for key, a in self.accuracy.items() if epsilon_of_key(key) == epsilon)
         return next(found, None)
 
 
@@ -271,7 +252,7 @@ class Config(_Section):
     def _check(self) -> "Config":
         cells = [cell_id(e) for e in self.privacy.epsilons]
         for key in (*self.per_epsilon, *(self.reference.accuracy if self.reference else ())):
-            _epsilon_key(key)
+            epsilon_of_key(key)
         for epsilon, cell in zip(self.privacy.epsilons, cells, strict=True):
             schedule = self.cell(epsilon).schedule
             if schedule.batch_size > self.privacy.nominal_records:
@@ -293,7 +274,7 @@ class Config(_Section):
     def cell(self, epsilon: float) -> "CellConfig":
         """Return the model and schedule of one epsilon, its own settings laid over the common."""
         override = next(
-            (o for key, o in self.per_epsilon.items() if _epsilon_key(key) == epsilon),
+            (o for key, o in self.per_epsilon.items() if epsilon_of_key(key) == epsilon),
             CellOverride(),
         )
         schedule = ScheduleConfig.model_validate(
@@ -334,23 +315,3 @@ class CellConfig(_Section):
     def private(self) -> bool:
         """Whether this cell trains with DP."""
         return math.isfinite(self.epsilon)
-
-
-def cell_id(epsilon: float) -> str:
-    """Name the cell of an epsilon.
-
-    Example:
-        >>> cell_id(0.1), cell_id(float("inf"))
-        ('eps-0.1', 'eps-inf')
-    """
-    return f"eps-{epsilon:g}"
-
-
-def _epsilon_key(key: str) -> float:
-    text = key.strip().lower()
-    if text in {"inf", ".inf", "null"}:
-        return INFINITY
-    try:
-        return _epsilon(float(text))
-    except ValueError:
-        raise ValueError(f"key {key!r}: expected an epsilon such as '0.5' or 'inf'") from None

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from audit.core.config import FIXED_KEY, Config, key_text
+from audit.core.config import FIXED_KEY, Config
+from audit.core.epsilons import key_text
 from audit.core.errors import ConfigError
 
 Model = TypeVar("Model", bound=BaseModel)

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from audit.stats.epsilon import (
         clopper_pearson_epsilon_interval as clopper_pearson_epsilon_interval,
     )
-    from audit.stats.epsilon import epsilon_of_mu as epsilon_of_mu
     from audit.stats.epsilon import gaussian_dp_epsilon as gaussian_dp_epsilon
     from audit.stats.epsilon import gaussian_dp_epsilon_interval as gaussian_dp_epsilon_interval
     from audit.stats.epsilon import one_run_epsilon as one_run_epsilon
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from audit.stats.epsilon import one_run_fdp_epsilon as one_run_fdp_epsilon
     from audit.stats.epsilon import one_run_fdp_epsilon_interval as one_run_fdp_epsilon_interval
     from audit.stats.families import holm as holm
+    from audit.stats.gaussian import epsilon_of_mu as epsilon_of_mu
     from audit.stats.interval import Interval as Interval
     from audit.stats.proportions import advantage_interval as advantage_interval
     from audit.stats.proportions import clopper_pearson_interval as clopper_pearson_interval
@@ -46,7 +46,6 @@ _MODULES: Final[dict[str, tuple[str, ...]]] = {
         "EpsilonBound",
         "clopper_pearson_epsilon",
         "clopper_pearson_epsilon_interval",
-        "epsilon_of_mu",
         "gaussian_dp_epsilon",
         "gaussian_dp_epsilon_interval",
         "one_run_epsilon",
@@ -55,6 +54,7 @@ _MODULES: Final[dict[str, tuple[str, ...]]] = {
         "one_run_fdp_epsilon_interval",
     ),
     "families": ("holm",),
+    "gaussian": ("epsilon_of_mu",),
     "interval": ("Interval",),
     "proportions": ("advantage_interval", "clopper_pearson_interval", "wilson_interval"),
     "reconstruction": ("match", "mse", "psnr", "ssim"),

@@ -8,17 +8,14 @@ on the data that it is scored on breaks every one of these bounds.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import special
 
+from audit.stats.gaussian import epsilon_of_mu, largest
 from audit.stats.interval import check_confidence
 from audit.stats.proportions import clopper_pearson_high, clopper_pearson_low
-
-LARGEST = 1e3
-"""No data of a size that fits a computer bounds epsilon, or mu, from below by more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +146,7 @@ def one_run_epsilon(
         chance = _one_run_chance(canaries, guesses, correct, epsilon=epsilon, delta=delta)
         return chance <= significance
 
-    return _largest(rejected)
+    return largest(rejected)
 
 
 def one_run_fdp_epsilon(
@@ -179,35 +176,7 @@ def one_run_fdp_epsilon(
     def rejected(mu: float) -> bool:
         return _improbable(canaries, guesses, correct, mu=mu, significance=significance)
 
-    return epsilon_of_mu(_largest(rejected), delta)
-
-
-def epsilon_of_mu(mu: float, delta: float) -> float:
-    """Return the epsilon of mu-Gaussian differential privacy at a delta.
-
-    Args:
-        mu: Distance of the two Gaussians in standard deviations; at or below 0: nothing leaks.
-        delta: In [0, 1].
-
-    Source:
-        Balle and Wang 2018, arXiv:1805.06530, theorem 8; Dong et al. 2019, corollary 2.13.
-
-    Example:
-        >>> round(epsilon_of_mu(0.2644, 1e-5), 2)
-        1.0
-    """
-    if mu <= 0:
-        return 0.0
-    if delta <= 0:
-        return math.inf
-
-    def enough(epsilon: float) -> bool:
-        """Whether delta at this epsilon is still above the one asked for."""
-        upper = special.log_ndtr(mu / 2 - epsilon / mu)
-        lower = epsilon + special.log_ndtr(-mu / 2 - epsilon / mu)
-        return bool(np.exp(upper) - np.exp(lower) > delta)
-
-    return _largest(enough, most=LARGEST * LARGEST)
+    return epsilon_of_mu(largest(rejected), delta)
 
 
 def clopper_pearson_epsilon_interval(
@@ -220,12 +189,18 @@ def clopper_pearson_epsilon_interval(
     confidence: float,
 ) -> EpsilonBound:
     """Return ``clopper_pearson_epsilon`` with its ceiling."""
-    shared = {"delta": delta, "confidence": confidence}
     return EpsilonBound(
         low=clopper_pearson_epsilon(
-            true_positives, positives, false_positives, negatives, **shared
+            true_positives,
+            positives,
+            false_positives,
+            negatives,
+            delta=delta,
+            confidence=confidence,
         ),
-        ceiling=clopper_pearson_epsilon(positives, positives, 0, negatives, **shared),
+        ceiling=clopper_pearson_epsilon(
+            positives, positives, 0, negatives, delta=delta, confidence=confidence
+        ),
         confidence=confidence,
         n=positives + negatives,
         method="clopper-pearson",
@@ -242,10 +217,18 @@ def gaussian_dp_epsilon_interval(
     confidence: float,
 ) -> EpsilonBound:
     """Return ``gaussian_dp_epsilon`` with its ceiling."""
-    shared = {"delta": delta, "confidence": confidence}
     return EpsilonBound(
-        low=gaussian_dp_epsilon(true_positives, positives, false_positives, negatives, **shared),
-        ceiling=gaussian_dp_epsilon(positives, positives, 0, negatives, **shared),
+        low=gaussian_dp_epsilon(
+            true_positives,
+            positives,
+            false_positives,
+            negatives,
+            delta=delta,
+            confidence=confidence,
+        ),
+        ceiling=gaussian_dp_epsilon(
+            positives, positives, 0, negatives, delta=delta, confidence=confidence
+        ),
         confidence=confidence,
         n=positives + negatives,
         method="gaussian-dp, conditional on that family",
@@ -256,10 +239,9 @@ def one_run_epsilon_interval(
     canaries: int, guesses: int, correct: int, *, delta: float, confidence: float
 ) -> EpsilonBound:
     """Return ``one_run_epsilon`` with its ceiling."""
-    shared = {"delta": delta, "confidence": confidence}
     return EpsilonBound(
-        low=one_run_epsilon(canaries, guesses, correct, **shared),
-        ceiling=one_run_epsilon(canaries, guesses, guesses, **shared),
+        low=one_run_epsilon(canaries, guesses, correct, delta=delta, confidence=confidence),
+        ceiling=one_run_epsilon(canaries, guesses, guesses, delta=delta, confidence=confidence),
         confidence=confidence,
         n=guesses,
         method="one-run",
@@ -270,10 +252,9 @@ def one_run_fdp_epsilon_interval(
     canaries: int, guesses: int, correct: int, *, delta: float, confidence: float
 ) -> EpsilonBound:
     """Return ``one_run_fdp_epsilon`` with its ceiling."""
-    shared = {"delta": delta, "confidence": confidence}
     return EpsilonBound(
-        low=one_run_fdp_epsilon(canaries, guesses, correct, **shared),
-        ceiling=one_run_fdp_epsilon(canaries, guesses, guesses, **shared),
+        low=one_run_fdp_epsilon(canaries, guesses, correct, delta=delta, confidence=confidence),
+        ceiling=one_run_fdp_epsilon(canaries, guesses, guesses, delta=delta, confidence=confidence),
         confidence=confidence,
         n=guesses,
         method="one-run f-dp, conditional on the gaussian family",
@@ -329,24 +310,6 @@ def _improbable(
         right += i / (guesses - i) * (grown - wrong)
         wrong = grown
     return right + wrong > guesses / canaries
-
-
-def _largest(holds: Callable[[float], bool], *, most: float = LARGEST) -> float:
-    """The largest value at which a condition that fails from somewhere on still holds, or 0."""
-    if not holds(0.0):
-        return 0.0
-    low, high = 0.0, 1.0
-    while holds(high):
-        if high >= most:
-            return high
-        low, high = high, 2 * high
-    for _ in range(60):
-        middle = (low + high) / 2
-        if holds(middle):
-            low = middle
-        else:
-            high = middle
-    return low
 
 
 def _check_one_run(canaries: int, guesses: int, correct: int) -> None:

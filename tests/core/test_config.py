@@ -2,7 +2,8 @@ import math
 
 import pytest
 
-from audit.core.config import FIXED_KEY, cell_id
+from audit.core.config import FIXED_KEY
+from audit.core.epsilons import cell_id
 from audit.core.errors import ConfigError
 from audit.core.loading import dump_config, load_config, shipped_configs
 from audit.core.randomness import named_seed
