@@ -43,12 +43,14 @@ LIFT = "{features: 2000}"
 SLOWER = ("schedule.momentum=0", "schedule.learning_rate=10", "schedule.final_learning_rate=5")
 UNSCALED = ("schedule.loss_scale=1", "schedule.learning_rate=1536")
 SMALL = ("schedule.batch_size=467",)
+LEVEL = ("schedule.learning_rate=3.75", "schedule.final_learning_rate=3.75")
 LEVERS = (
     Lever("as shipped", "mnist", "1"),
     Lever("standardised filters", "mnist", "1", (CNN % "pooling: max",)),
     Lever("max pooling", "mnist", "1", (CNN % "pooling: avg, filter_gains: [0.7, 1.0]",)),
     Lever("batches of 1,402 instead of 467", "mnist", "1", SMALL),
     Lever("local momentum (without: twice the rate)", "mnist", "1", SLOWER),
+    Lever("falling learning rate", "mnist", "1", LEVEL),
     Lever("as shipped", "mnist", "10"),
     Lever("standardised filters", "mnist", "10", (CNN % "pooling: max",)),
     Lever("as shipped", "mnist", "inf"),
@@ -99,19 +101,20 @@ def accuracy(lever: Lever, seed: int) -> float:
     return float(row["accuracy"])
 
 
-def measured(seeds: int, out: Path) -> Iterator[tuple[Lever, list[float]]]:
+def measured(seeds: int, out: Path, config: str | None) -> Iterator[tuple[Lever, list[float]]]:
     """Yield each lever with its accuracies, trained or read back."""
+    levers = [lever for lever in LEVERS if config in (None, lever.config)]
     lines = out.read_text().splitlines() if out.exists() else []
     known = {(r["name"], r["config"], r["epsilon"], r["seed"]): r for r in map(json.loads, lines)}
     for seed in range(1, seeds + 1):
-        for lever in LEVERS:
+        for lever in levers:
             key = (lever.name, lever.config, lever.epsilon, seed)
             if key not in known:
                 line = dict(zip(("name", "config", "epsilon", "seed"), key, strict=True))
                 known[key] = {**line, "accuracy": accuracy(lever, seed)}
                 with out.open("a") as file:
                     file.write(json.dumps(known[key]) + "\n")
-    for lever in LEVERS:
+    for lever in levers:
         keys = ((lever.name, lever.config, lever.epsilon, s) for s in range(1, seeds + 1))
         yield lever, [known[key]["accuracy"] for key in keys]
 
@@ -121,9 +124,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--config", help="mnist or mnist_strong only")
     options = parser.parse_args()
     shipped: dict[tuple[str, str], float] = {}
-    rows = list(measured(options.seeds, options.out))
+    rows = list(measured(options.seeds, options.out, options.config))
     for lever, values in rows:
         if lever.name == "as shipped":
             shipped[lever.config, lever.epsilon] = sum(values) / len(values)
