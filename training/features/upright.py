@@ -65,15 +65,10 @@ class Upright(nn.Module):
         height, width = len(rows), len(columns)
         stretch_rows = (tall.sqrt() / (self.spread[0] * height)) ** self.strength
         stretch_columns = (wide.sqrt() / (self.spread[1] * width)) ** self.strength
-        # Where in the given image each pixel of the new one lies, in units of half its size.
-        zero = torch.zeros_like(slant)
-        along_columns = [stretch_columns, slant * stretch_rows * height / width]
-        maps = torch.stack(
-            [
-                torch.stack([*along_columns, 2 * column_of / width], dim=1),
-                torch.stack([zero, stretch_rows, 2 * row_of / height], dim=1),
-            ],
-            dim=1,
-        )
-        grid = nn.functional.affine_grid(maps, list(ink.shape), align_corners=False)
+        # Where in the given image each pixel of the new one lies, pixels from the middle.
+        new_rows = (stretch_rows[:, None] * rows)[:, :, None]
+        new_columns = (stretch_columns[:, None] * columns)[:, None, :]
+        row = new_rows + row_of[:, None, None] + torch.zeros_like(new_columns)
+        column = new_columns + slant[:, None, None] * new_rows + column_of[:, None, None]
+        grid = torch.stack([2 * column / width, 2 * row / height], dim=-1)
         return nn.functional.grid_sample(ink, grid, align_corners=False)
