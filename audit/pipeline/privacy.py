@@ -19,6 +19,9 @@ ASSUMPTIONS = (
     "Poisson sampling and Gaussian noise as specified, floating-point effects left out",
     "probes are laboratory releases and not part of this claim",
 )
+FAR = 5.0
+"""Standard deviations of noise that the quantised range must hold."""
+
 VOID = "the noise came from a fixed key: a reproduction, void as a guarantee"
 
 
@@ -70,6 +73,21 @@ def cell_privacy(config: Config, cell: CellConfig) -> CellPrivacy | None:
             Mechanism(noise_multiplier=sigma, sample_rate=1.0, steps=1), delta=delta
         ),
         selection_epsilon=selection_epsilon(whole, delta=delta, trials=trials) if trials else None,
+    )
+
+
+def probe_overflow(config: Config, cell: CellConfig, noise_multiplier: float) -> str | None:
+    """Return a warning where a probe's noise would leave the range that aggregation quantises."""
+    probes, limit = config.probes, config.aggregation.clip_range
+    if not probes.repeats or config.aggregation.protocol == "plain":
+        return None
+    rate = max(probes.rate(cell.schedule, number) for number in probes.rounds)
+    deviation = rate * noise_multiplier * config.privacy.max_grad_norm / min(probes.batch_sizes)
+    if FAR * deviation <= limit:
+        return None
+    return (
+        f"{cell.id}: the noise of a probe has deviation {deviation:.3g}, too near to "
+        f"aggregation.clip_range {limit:g}: the sum will be clipped; lower probes.learning_rate"
     )
 
 

@@ -13,7 +13,7 @@ from audit.formats.parcels import read_weights, write_parcel
 from audit.pipeline.cost import training_cost
 from audit.pipeline.opening import agreed_config, create_run, with_kept_key
 from audit.pipeline.prepare import Prepared, ledger_root, prepare, split_record, victims_parcel
-from audit.pipeline.privacy import CellPrivacy, cell_privacy, claims
+from audit.pipeline.privacy import CellPrivacy, cell_privacy, claims, probe_overflow
 from audit.pipeline.table import write_table
 from audit.pipeline.utility import Examiner
 from audit.store.run import CellDirectory, RunDirectory
@@ -171,6 +171,9 @@ class _Run:
                 f"{cell.id}: loose claim: {privacy.claim.epsilon:g} is claimed, an independent "
                 f"accountant finds {privacy.claim.recomputed_epsilon:g}"
             )
+        overflow = probe_overflow(self._config, cell, privacy.noise_multiplier) if privacy else None
+        if overflow:
+            self._watcher.warned(overflow)
         plan = self._plan(cell, directory, privacy)
         log = read_json_lines(directory.metrics)
         self._watcher.cell(cell.id, cell.schedule.rounds, len(log))

@@ -7,7 +7,8 @@ import pytest
 from training_cell import tiny_config
 
 from audit.core.errors import PrivacyClaimError
-from audit.pipeline.privacy import cell_privacy
+from audit.core.loading import load_config, shipped_configs
+from audit.pipeline.privacy import cell_privacy, probe_overflow
 from training.accounting import (
     Mechanism,
     check_claim,
@@ -152,3 +153,21 @@ def test_the_cost_of_a_choice_is_that_of_the_theorem(mu, trials):
     simple = renyi_selection(mu, trials, DELTA)
     assert 0.8 * simple < found < simple * 1.01
     assert found > 1.2 * gaussian_epsilon(mu, DELTA)
+
+
+def test_a_probe_whose_noise_leaves_the_quantised_range_is_warned_of():
+    loud = tiny_config(schedule__learning_rate=40.0)
+    assert "probes.learning_rate" in (probe_overflow(loud, loud.cells[0], 2.4) or "")
+    quiet = tiny_config(schedule__learning_rate=40.0, probes__learning_rate=0.5)
+    assert probe_overflow(quiet, quiet.cells[0], 2.4) is None
+    plain = tiny_config(schedule__learning_rate=40.0, aggregation={"protocol": "plain"})
+    assert probe_overflow(plain, plain.cells[0], 2.4) is None
+
+
+@pytest.mark.parametrize("name", shipped_configs())
+def test_no_shipped_probe_leaves_the_quantised_range(name):
+    config = load_config(name)
+    for cell in config.cells:
+        privacy = cell_privacy(config, cell)
+        if privacy is not None:
+            assert probe_overflow(config, cell, privacy.noise_multiplier) is None, cell.id
