@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict
 from audit.core.errors import PolicyError
 from audit.core.parcel import Parcel, Scalar
 
+MOST_SHIFT = 32
+"""Pixels; a larger shift would only fill the hospital's memory."""
+
 _SESSION = re.compile(r"round-[0-9]{3,6}(/probe-b[0-9]{1,6}-r[0-9]{1,6})?")
 
 
@@ -67,6 +70,7 @@ class LocalPolicy(BaseModel):
         _above_zero("expected_batch_size", fields)
         _above_zero("learning_rate", fields)
         _whole("augment_shift", fields, least=0)
+        _at_most("augment_shift", fields, MOST_SHIFT)
         if "class_priors" in fields:
             _shares("class_priors", fields)
         _at_least("momentum", fields, 0.0)

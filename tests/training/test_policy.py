@@ -76,6 +76,7 @@ def test_more_privacy_and_less_work_than_agreed_are_accepted():
         ("class_priors", [float("nan"), 1.0]),
         ("class_priors", "even"),
         ("augment_shift", 0.5),
+        ("augment_shift", 33),
         ("augment_shift", -1),
         ("delta", 1.1e-5),
         ("delta", 0.0),

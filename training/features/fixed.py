@@ -82,6 +82,8 @@ _CACHE = _Cache()
 
 
 def _computed(extractor: nn.Module, inputs: NDArray[np.float32]) -> Tensor:
+    """Compute where the extractor is, keep in main memory."""
+    device = next((buffer.device for buffer in extractor.buffers()), torch.device("cpu"))
+    chunks = torch.split(torch.from_numpy(inputs), CHUNK)
     with torch.no_grad():
-        parts = [extractor(part) for part in torch.split(torch.from_numpy(inputs), CHUNK)]
-    return torch.cat(parts)
+        return torch.cat([extractor(chunk.to(device)).cpu() for chunk in chunks])
