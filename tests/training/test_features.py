@@ -47,10 +47,11 @@ def moments(image: torch.Tensor) -> tuple[float, float, float]:
 
 
 def test_upright_images_are_centred_without_slant():
-    for before, after in zip(strokes(20), Upright((28, 28))(strokes(20)), strict=True):
-        row, column, slant = moments(after)
+    assert max(abs(moments(image)[2]) for image in strokes(20)) > 0.3
+    for image in Upright((28, 28))(strokes(20)):
+        row, column, slant = moments(image)
         assert abs(row - 13.5) < 0.2 and abs(column - 13.5) < 0.2
-        assert abs(slant) < 0.05 < abs(moments(before)[2]) + 0.06
+        assert abs(slant) < 0.05
 
 
 def test_full_strength_brings_every_figure_to_the_same_size():
@@ -96,6 +97,10 @@ def test_a_turned_edge_turns_up_in_the_turned_direction():
         assert int(found[:, 4, 4].argmax()) == 2 * quarter
 
 
+PHASES = [5.997822, 0.227606, 5.776193]
+"""Of the public stream; other numbers would make stored models useless."""
+
+
 @pytest.mark.parametrize("features", [500, 4000])
 def test_lifted_vectors_have_the_kernel_s_inner_products(features):
     lift = KernelLift(60, features=features, bandwidth=1.5, linear_share=0.3)
@@ -109,15 +114,15 @@ def test_lifted_vectors_have_the_kernel_s_inner_products(features):
     assert error < 5 / features**0.5
 
 
-def test_the_lift_is_the_same_everywhere_and_reads_no_global_seed():
-    first = KernelLift(30, features=70).state_dict()
-    assert not first  # nothing goes on the wire
-    torch.testing.assert_close(
-        KernelLift(30, features=70).get_buffer("frequencies"),
-        KernelLift(30, features=70).get_buffer("frequencies"),
-        atol=0,
-        rtol=0,
-    )
+def test_the_lift_is_the_same_everywhere_and_sends_nothing():
+    lift = KernelLift(30, features=70)
+    assert lift.get_buffer("phases")[:3].tolist() == pytest.approx(PHASES, abs=1e-5)
+    for start in (0, 30, 60):
+        block = nn.functional.normalize(
+            lift.get_buffer("frequencies")[:, start : start + 30], dim=0
+        )
+        torch.testing.assert_close(block.T @ block, torch.eye(block.shape[1]), atol=1e-5, rtol=0)
+    assert not lift.state_dict()
     with pytest.raises(ValueError, match="linear_share"):
         KernelLift(30, linear_share=1.0)
 
