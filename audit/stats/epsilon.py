@@ -9,6 +9,7 @@ on the data that it is scored on breaks every one of these bounds.
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy import special
@@ -189,18 +190,10 @@ def clopper_pearson_epsilon_interval(
     confidence: float,
 ) -> EpsilonBound:
     """Return ``clopper_pearson_epsilon`` with its ceiling."""
+    bound = partial(clopper_pearson_epsilon, delta=delta, confidence=confidence)
     return EpsilonBound(
-        low=clopper_pearson_epsilon(
-            true_positives,
-            positives,
-            false_positives,
-            negatives,
-            delta=delta,
-            confidence=confidence,
-        ),
-        ceiling=clopper_pearson_epsilon(
-            positives, positives, 0, negatives, delta=delta, confidence=confidence
-        ),
+        low=bound(true_positives, positives, false_positives, negatives),
+        ceiling=bound(positives, positives, 0, negatives),
         confidence=confidence,
         n=positives + negatives,
         method="clopper-pearson",
@@ -217,18 +210,10 @@ def gaussian_dp_epsilon_interval(
     confidence: float,
 ) -> EpsilonBound:
     """Return ``gaussian_dp_epsilon`` with its ceiling."""
+    bound = partial(gaussian_dp_epsilon, delta=delta, confidence=confidence)
     return EpsilonBound(
-        low=gaussian_dp_epsilon(
-            true_positives,
-            positives,
-            false_positives,
-            negatives,
-            delta=delta,
-            confidence=confidence,
-        ),
-        ceiling=gaussian_dp_epsilon(
-            positives, positives, 0, negatives, delta=delta, confidence=confidence
-        ),
+        low=bound(true_positives, positives, false_positives, negatives),
+        ceiling=bound(positives, positives, 0, negatives),
         confidence=confidence,
         n=positives + negatives,
         method="gaussian-dp, conditional on that family",
@@ -239,9 +224,10 @@ def one_run_epsilon_interval(
     canaries: int, guesses: int, correct: int, *, delta: float, confidence: float
 ) -> EpsilonBound:
     """Return ``one_run_epsilon`` with its ceiling."""
+    bound = partial(one_run_epsilon, canaries, guesses, delta=delta, confidence=confidence)
     return EpsilonBound(
-        low=one_run_epsilon(canaries, guesses, correct, delta=delta, confidence=confidence),
-        ceiling=one_run_epsilon(canaries, guesses, guesses, delta=delta, confidence=confidence),
+        low=bound(correct),
+        ceiling=bound(guesses),
         confidence=confidence,
         n=guesses,
         method="one-run",
@@ -252,9 +238,10 @@ def one_run_fdp_epsilon_interval(
     canaries: int, guesses: int, correct: int, *, delta: float, confidence: float
 ) -> EpsilonBound:
     """Return ``one_run_fdp_epsilon`` with its ceiling."""
+    bound = partial(one_run_fdp_epsilon, canaries, guesses, delta=delta, confidence=confidence)
     return EpsilonBound(
-        low=one_run_fdp_epsilon(canaries, guesses, correct, delta=delta, confidence=confidence),
-        ceiling=one_run_fdp_epsilon(canaries, guesses, guesses, delta=delta, confidence=confidence),
+        low=bound(correct),
+        ceiling=bound(guesses),
         confidence=confidence,
         n=guesses,
         method="one-run f-dp, conditional on the gaussian family",
