@@ -4,10 +4,19 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from audit.core.errors import ViewError
 from audit.core.guesses import Guess
-from audit.core.views import Observation, SecaggServerView, ServerView, View, Weights
+from audit.core.views import (
+    Observation,
+    QueryView,
+    References,
+    SecaggServerView,
+    ServerView,
+    View,
+    Weights,
+)
 
 
 class Budget(StrEnum):
@@ -16,6 +25,11 @@ class Budget(StrEnum):
     QUICK = "quick"
     STANDARD = "standard"
     THOROUGH = "thorough"
+
+    @property
+    def references(self) -> int:
+        """Reference federations that are trained for the attacks that need them."""
+        return {"quick": 4, "standard": 16, "thorough": 64}[self.value]
 
 
 class Attack(Protocol):
@@ -43,6 +57,36 @@ def released_model(view: View, attack: str) -> Weights:
         )
     released: Weights = weights
     return released
+
+
+def answers(view: View, attack: str) -> NDArray[np.float64]:
+    """Return what the released model says of each candidate.
+
+    Returns:
+        Logits, or log-probabilities where only those are seen, shape (candidates, classes): either
+        way their softmax is the model's answer.
+
+    Raises:
+        ViewError: The view has neither the released model nor an oracle of it.
+    """
+    background = view.background
+    if isinstance(view, QueryView):
+        chances = view.oracle.probabilities(background.candidates.inputs)
+        return np.log(np.maximum(chances, np.finfo(np.float64).tiny))
+    weights = released_model(view, attack)
+    return background.architecture.logits(weights, background.candidates.inputs)
+
+
+def reference_models(view: View, attack: str) -> References:
+    """Return the reference federations of a view.
+
+    Raises:
+        ViewError: The view has none.
+    """
+    found = view.background.references
+    if found is None:
+        raise ViewError(f"{attack} needs reference models, which this view does not have")
+    return found
 
 
 def probe_observations(view: View, attack: str) -> tuple[Observation, ...]:

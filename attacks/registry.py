@@ -29,6 +29,7 @@ class Entry:
         source: Paper and section.
         module: Where its ``build(budget)`` is; imported when the attack is run.
         baseline: Another entry, run on the same view, whose score is this one's chance level.
+        references: Whether its view must hold reference federations.
     """
 
     id: str
@@ -38,6 +39,7 @@ class Entry:
     source: str
     module: str
     baseline: str | None = None
+    references: bool = False
 
     def build(self, budget: Budget) -> Attack:
         """Return the attack with the hyperparameters of a budget."""

@@ -13,11 +13,12 @@ from torch import nn
 from audit.core.config import ModelConfig
 from audit.core.errors import ConfigError
 from audit.core.randomness import named_seed
-from audit.core.views import Weights
+from audit.core.views import GradientProducts, Weights
 from training.features.fixed import FixedFeatures, trained_part
 from training.features.gradients import OrientedGradients
 from training.features.kernel import KernelLift
 from training.features.upright import Brightness, Upright
+from training.gradients import gradient_products
 from training.layers import StandardizedConv2d
 
 Builder = Callable[..., nn.Module]
@@ -215,6 +216,36 @@ class TorchArchitecture:
         with torch.no_grad():
             parts = [trained(chunk) for chunk in torch.split(x, 2048)]
         return torch.cat(parts).double().numpy()
+
+    def gradient_products(
+        self,
+        weights: Weights,
+        inputs: NDArray[np.float32],
+        labels: NDArray[np.int64],
+        directions: Sequence[Weights],
+        *,
+        class_priors: Sequence[float] | None = None,
+    ) -> GradientProducts:
+        """Hold each record's own gradient of the training loss against given directions.
+
+        Args:
+            weights: Where the gradients are taken.
+            inputs: Records, shape (records, *input shape).
+            labels: Shape (records,).
+            directions: Vectors in parameter space, by parameter name.
+            class_priors: As in training: shares of the classes that the loss evens out.
+        """
+        module = self.module(weights)
+        trained, x = trained_part(module, inputs)
+        names = {id(p): name for name, p in module.named_parameters()}
+        ordered = [names[id(p)] for p in trained.parameters()]
+        return gradient_products(
+            trained,
+            x,
+            torch.from_numpy(labels),
+            [[torch.from_numpy(np.asarray(d[n])) for n in ordered] for d in directions],
+            class_priors=class_priors,
+        )
 
     def ordered(self, weights: Weights) -> dict[str, NDArray[np.float32]]:
         """Return weights in the order of the module's parameters, which files do not keep.

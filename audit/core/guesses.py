@@ -9,15 +9,20 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, kw_only=True)
 class MembershipGuess:
-    """A score for each candidate of the view.
+    """A score for each candidate of the view, or for those that the budget allowed.
 
     Args:
         candidates: Pseudonyms, shape (candidates,).
         scores: Shape (candidates,); higher means more likely a member.
+        hospitals: The hospital that each candidate, if a member, is guessed to be in; None where
+            the attack cannot tell hospitals apart.
+        note: What a reader must know, such as how many candidates the budget left out.
     """
 
     candidates: tuple[str, ...]
     scores: NDArray[np.float64]
+    hospitals: tuple[str, ...] | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

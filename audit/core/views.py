@@ -4,7 +4,7 @@ A view names protocols where a model is needed, so that nothing here depends on 
 built by ``audit.disclosure`` and by nothing else.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -41,6 +41,17 @@ class Architecture(Protocol):
     def unflatten(self, flat: NDArray[np.floating[Any]]) -> Weights:
         """Name the parts of a flat parameter vector, in the order that is used on the wire."""
 
+    def gradient_products(
+        self,
+        weights: Weights,
+        inputs: NDArray[np.float32],
+        labels: NDArray[np.int64],
+        directions: Sequence[Weights],
+        *,
+        class_priors: Sequence[float] | None = None,
+    ) -> "GradientProducts":
+        """Hold each record's own gradient against given directions in parameter space."""
+
 
 class Oracle(Protocol):
     """Query access to the released model. Counts what is asked."""
@@ -57,6 +68,20 @@ class Oracle(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class GradientProducts:
+    """Records' own loss gradients, seen only through inner products.
+
+    Args:
+        products: Inner product of a record's gradient with a direction, shape (records,
+            directions).
+        norms: Euclidean norm of a record's gradient, shape (records,).
+    """
+
+    products: NDArray[np.float64]
+    norms: NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Records:
     """Records with labels, under pseudonyms.
 
@@ -69,6 +94,24 @@ class Records:
     ids: tuple[str, ...]
     inputs: NDArray[np.float32]
     labels: NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class References:
+    """Reference federations: trained by the adversary itself, each on half of the candidates.
+
+    Args:
+        trained_on: True where a model trained on a candidate, shape (models, candidates); every
+            candidate is in exactly half of the models.
+        logits: Of the global model after each round, shape (models, rounds, candidates, classes);
+            the last round's is the reference of the released model.
+        population_logits: Of the last round's model, shape (models, population, classes); no
+            model trained on the population.
+    """
+
+    trained_on: NDArray[np.bool_]
+    logits: NDArray[np.float32]
+    population_logits: NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +155,7 @@ class Background:
         candidates: Records whose membership is asked; members and others, shuffled.
         population: A reference sample that no hospital trained on.
         record_range: Lowest and highest value of an input.
+        references: Reference federations; None where the attack asked for none.
     """
 
     architecture: Architecture
@@ -119,6 +163,7 @@ class Background:
     candidates: Records
     population: Records
     record_range: tuple[float, float]
+    references: References | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

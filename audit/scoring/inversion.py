@@ -1,54 +1,22 @@
-"""The only place where a guess meets the truth."""
+"""Scores of reconstructions, and their pictures."""
 
 from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from audit import stats
-from audit.core.guesses import MembershipGuess, Reconstruction, ReconstructionGuess
-from audit.core.metrics import METRICS
+from audit.core.guesses import Reconstruction, ReconstructionGuess
 from audit.core.parcel import Parcel
 from audit.core.scores import Outcome, Score
+from audit.scoring.origin import CONFIDENCE, Origin, interval_fields
 
-CONFIDENCE = 0.95
-FALSE_POSITIVE_RATES = ("0.1", "0.01", "0.001")
 MOST_PSNR = 100.0
 """A perfect reconstruction has infinite PSNR; it counts as this many dB."""
 
-MEMBERSHIP_METRICS = ("auc", *(f"tpr_at_fpr_{rate}" for rate in FALSE_POSITIVE_RATES))
 INVERSION_METRICS = ("ssim", "psnr", "mse", "label_accuracy")
 _LIMITS = {"ssim": (-1.0, 1.0), "psnr": (0.0, MOST_PSNR), "mse": (0.0, 1.0)}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Origin:
-    """Where a guess came from: the part of a score that scoring does not compute.
-
-    Args:
-        cell: The cell's id.
-        adversary: Whose view it was.
-        attack: The attack's id.
-    """
-
-    cell: str
-    adversary: str
-    attack: str
-
-    def score(self, metric: str, **values: object) -> Score:
-        """Return a score of this origin; the direction comes from the table of metrics."""
-        return Score.model_validate(
-            {
-                "cell": self.cell,
-                "adversary": self.adversary,
-                "attack": self.attack,
-                "metric": metric,
-                "better": METRICS[metric].leaks.value,
-                **values,
-            }
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,45 +31,6 @@ class InversionScores:
 
     scores: list[Score]
     panels: Parcel
-
-
-def score_membership(
-    guess: MembershipGuess, member: Mapping[str, bool], origin: Origin
-) -> list[Score]:
-    """Score a membership guess: AUC, and TPR at fixed FPRs where n resolves them.
-
-    Args:
-        guess: Scores by pseudonym.
-        member: The truth.
-        origin: Where the guess came from.
-
-    Raises:
-        ValueError: A score is NaN, or the guess and the truth name different candidates.
-    """
-    if set(guess.candidates) != set(member):
-        raise ValueError("the guess and the truth name different candidates")
-    bits = np.array([member[name] for name in guess.candidates])
-    inside, outside = guess.scores[bits], guess.scores[~bits]
-    area = stats.auc_interval(inside, outside, CONFIDENCE)
-    scores = [origin.score("auc", chance=0.5, **_interval(area), ceiling=1.0)]
-    graded = len(np.unique(guess.scores)) > 2
-    for rate in FALSE_POSITIVE_RATES:
-        metric, fpr = f"tpr_at_fpr_{rate}", float(rate)
-        if not graded:
-            reason = "this attack answers only yes or no"
-            scores.append(
-                origin.score(metric, outcome=Outcome.NOT_RESOLVABLE, reason=reason, chance=fpr)
-            )
-            continue
-        if not stats.resolvable(fpr, len(outside)):
-            reason = f"{len(outside)} non-members do not resolve an FPR of {rate}"
-            scores.append(
-                origin.score(metric, outcome=Outcome.NOT_RESOLVABLE, reason=reason, chance=fpr)
-            )
-            continue
-        found = stats.tpr_at_fpr_interval(inside, outside, fpr, CONFIDENCE)
-        scores.append(origin.score(metric, chance=fpr, **_interval(found), ceiling=1.0))
-    return scores
 
 
 def score_reconstruction(
@@ -153,13 +82,6 @@ def score_reconstruction(
         )
     }
     return InversionScores(scores=scores, panels=Parcel(arrays=panels))
-
-
-def unmeasured(
-    origin: Origin, metrics: tuple[str, ...], outcome: Outcome, reason: str
-) -> list[Score]:
-    """Return the scores of an attack that gave no guess: every metric, with the reason."""
-    return [origin.score(metric, outcome=outcome, reason=reason) for metric in metrics]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,7 +145,7 @@ def _mean_score(
         clusters = np.repeat(np.arange(len(values)), [len(v) for v in values])
         interval = stats.cluster_mean_interval(flat, clusters, CONFIDENCE, rng=rng, limits=limits)
     chance = float(np.concatenate(others).mean()) if others else None
-    return origin.score(metric, slice=slice_name, chance=chance, **_interval(interval))
+    return origin.score(metric, slice=slice_name, chance=chance, **interval_fields(interval))
 
 
 def _skipped_scores(guess: ReconstructionGuess, origin: Origin, measured: set[str]) -> list[Score]:
@@ -248,17 +170,6 @@ def _size(observation: str) -> str:
     session = observation.partition("|")[0]
     round_name, _, probe = session.partition("/")
     return f"round-{int(round_name[-3:])}/batch-{probe.split('-')[1][1:]}"
-
-
-def _interval(found: stats.Interval) -> dict[str, object]:
-    return {
-        "value": found.value,
-        "low": found.low,
-        "high": found.high,
-        "confidence": found.confidence,
-        "n": found.n,
-        "method": found.method,
-    }
 
 
 def _floats(value: object) -> list[float]:

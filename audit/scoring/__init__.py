@@ -1,0 +1,9 @@
+"""The only place where a guess meets the truth."""
+
+from audit.scoring.inversion import INVERSION_METRICS as INVERSION_METRICS
+from audit.scoring.inversion import InversionScores as InversionScores
+from audit.scoring.inversion import score_reconstruction as score_reconstruction
+from audit.scoring.membership import MEMBERSHIP_METRICS as MEMBERSHIP_METRICS
+from audit.scoring.membership import score_membership as score_membership
+from audit.scoring.origin import Origin as Origin
+from audit.scoring.origin import unmeasured as unmeasured
