@@ -1,11 +1,28 @@
 """The secrets of a run: the truth, and a fixed noise key. Only scoring and training read them."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from audit.core.errors import MissingEvidenceError
 from audit.core.parcel import Parcel
 from audit.formats.files import private_folder, read_json, write_json
 from audit.formats.parcels import read_parcel, write_parcel
+
+
+@dataclass(frozen=True, kw_only=True)
+class MembershipTruth:
+    """The truth of the membership game.
+
+    Args:
+        member: Pseudonym to whether a hospital trained on it.
+        hospital: Pseudonym to that hospital; None for a non-member.
+        groups: Column (``class``, ``site``, ``patient``, ...) to pseudonym to group.
+    """
+
+    member: Mapping[str, bool]
+    hospital: Mapping[str, str | None]
+    groups: Mapping[str, Mapping[str, str]]
 
 
 class Vault:
@@ -26,26 +43,34 @@ class Vault:
             )
         return path
 
-    def write_membership(self, bits: dict[str, bool], hospitals: dict[str, str | None]) -> None:
-        """Record which candidate was trained on, and where.
-
-        Args:
-            bits: Pseudonym to membership.
-            hospitals: Pseudonym to hospital; None for a non-member.
-        """
+    def write_membership(self, truth: MembershipTruth) -> None:
+        """Record which candidate was trained on, where, and what groups it is in."""
         private_folder(self.path)
         write_json(
             self.path / "membership.json",
-            {"schema": "audit-membership/v1", "member": bits, "hospital": hospitals},
+            {
+                "schema": "audit-membership/v2",
+                "member": dict(truth.member),
+                "hospital": dict(truth.hospital),
+                "groups": {name: dict(column) for name, column in truth.groups.items()},
+            },
         )
 
-    def membership(self) -> dict[str, bool]:
-        """Return pseudonym to membership.
+    def membership(self) -> MembershipTruth:
+        """Return what ``write_membership`` wrote.
 
         Raises:
             MissingEvidenceError: The secrets were deleted.
         """
-        return dict(read_json(self._need("membership.json"))["member"])
+        kept = read_json(self._need("membership.json"))
+        return MembershipTruth(
+            member=kept["member"], hospital=kept["hospital"], groups=kept.get("groups", {})
+        )
+
+    def write_exposed(self, cell: str, adversary: str, attack: str, records: object) -> None:
+        """Keep the records that an attack exposed most; never part of a report."""
+        path = self.path / "exposed" / cell / adversary / f"{attack}.json"
+        write_json(path, {"schema": "audit-exposed/v1", "records": records})
 
     def write_split(self, split: dict[str, object]) -> None:
         """Record the split and the partition, as indices into the dataset."""

@@ -23,5 +23,6 @@ def attack_run(
                 budget=Budget(budget),
                 planned=progress.planned,
                 progress=progress.started,
+                trained=progress.trained,
             ),
         )

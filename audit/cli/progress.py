@@ -3,7 +3,14 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 from audit.cli.options import stderr
 from audit.pipeline.train import Watcher
@@ -39,10 +46,13 @@ class AttackProgress:
     def __init__(self, bars: Progress) -> None:
         self._bars = bars
         self._task: TaskID | None = None
+        self._references: dict[str, TaskID] = {}
 
-    def planned(self, count: int) -> None:
-        """Say how many attacks will run."""
+    def planned(self, count: int, cost: str | None) -> None:
+        """Say how many attacks will run, and what their references cost."""
         self._bars.console.print(f"attacking: {count} attacks, one after the other")
+        if cost is not None:
+            self._bars.console.print(f"attacking: {cost}", soft_wrap=True, highlight=False)
         self._task = self._bars.add_task("attacks", total=count, note="")
 
     def started(self, name: str) -> None:
@@ -50,6 +60,12 @@ class AttackProgress:
         if self._task is not None:
             first = self._bars.tasks[self._task].fields["note"] == ""
             self._bars.update(self._task, advance=0 if first else 1, note=name)
+
+    def trained(self, cell: str, count: int) -> None:
+        """Count reference federations of a cell."""
+        if cell not in self._references:
+            self._references[cell] = self._bars.add_task("references", total=None, note=cell)
+        self._bars.update(self._references[cell], advance=count)
 
     def finished(self) -> None:
         """Fill the bar."""
@@ -71,7 +87,7 @@ def _bars() -> Progress:
     return Progress(
         TextColumn("{task.description:>10}"),
         BarColumn(bar_width=30),
-        TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+        MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("{task.fields[note]}"),
         console=stderr,

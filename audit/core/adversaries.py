@@ -19,6 +19,11 @@ class Adversary(StrEnum):
         """One line for people: what this adversary sees."""
         return _SEES[self]
 
+    @property
+    def includes(self) -> tuple["Adversary", ...]:
+        """Adversaries who see less: whatever they can do, this one can."""
+        return _INCLUDES.get(self, ())
+
 
 _SEES = {
     Adversary.QUERY: "probabilities of the released model, through a counted oracle",
@@ -28,6 +33,15 @@ _SEES = {
     Adversary.SECAGG_SERVER: "masked updates, the protocol's messages and their sum",
     Adversary.COLLUDING_SERVER: "as secagg-server, with k hospitals' updates and keys",
     Adversary.MALICIOUS_SERVER: "as secagg-server, and may deviate from the protocol",
+}
+
+_MODEL = (Adversary.QUERY, Adversary.RECIPIENT)
+_INCLUDES = {
+    Adversary.RECIPIENT: (Adversary.QUERY,),
+    Adversary.PARTICIPANT: _MODEL,
+    Adversary.SECAGG_SERVER: _MODEL,
+    Adversary.SERVER: (*_MODEL, Adversary.SECAGG_SERVER),
+    Adversary.COLLUDING_SERVER: (*_MODEL, Adversary.SECAGG_SERVER),
 }
 
 PASSIVE = tuple(a for a in Adversary if a is not Adversary.MALICIOUS_SERVER)

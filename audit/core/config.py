@@ -40,6 +40,9 @@ class DataConfig(_Section):
         auxiliary_fraction: Part of the held-out records that the adversary knows beforehand.
         validation_fraction: Part of the training records that is tested on in place of the
             held-out ones, which stay untouched: for choosing settings. Never in a final run.
+        withheld: So many training records go to no hospital and are the non-members of the
+            membership game. None: held-out records are, which is the same only where the split
+            was drawn at random: a source's own test records may differ from what trains.
     """
 
     name: str
@@ -55,6 +58,7 @@ class DataConfig(_Section):
     holdout_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.3
     auxiliary_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
+    withheld: int | None = Field(default=None, ge=1)
 
 
 class PartitionConfig(_Section):
@@ -202,7 +206,9 @@ class ProbesConfig(_Section):
 
 
 class CandidatesConfig(_Section):
-    """How many records of each kind the membership game asks about, at most."""
+    """How many records the membership game asks about, at most; it asks about as many of one kind
+    as of the other, so the smaller number decides.
+    """
 
     members: int = Field(default=10_000, ge=1)
     nonmembers: int = Field(default=10_000, ge=1)

@@ -42,6 +42,14 @@ _ALL = (
         leaks=Direction.UP,
         chance=0.001,
     ),
+    Metric(id="advantage", title="advantage", unit="1", leaks=Direction.UP, chance=0.0),
+    Metric(
+        id="hospital_accuracy",
+        title="members' hospital named",
+        unit="1",
+        leaks=Direction.UP,
+        chance=None,
+    ),
     Metric(
         id="empirical_epsilon_lower_bound",
         title="empirical epsilon, lower bound",

@@ -34,7 +34,7 @@ class Score(BaseModel):
         ceiling: The largest value that this n could have shown; null where it has none.
         method: How value and interval were computed.
         better: The direction in which the attack does better.
-        outcome, reason: Whether it was measured, and why not.
+        outcome, reason: Whether it was measured, and why not; or what a reader must know of it.
         slice: Which observations: ``all``, or for instance ``batch-1``.
     """
 
@@ -70,3 +70,22 @@ class Score(BaseModel):
         if value is not None and not math.isfinite(value):
             raise ValueError(f"{value} is not a measurement; what was not measured is null")
         return value
+
+
+class GroupScore(Score):
+    """A score of one group of records, held in ``groups.jsonl`` and not in the table.
+
+    Attributes:
+        column: What the groups differ in: ``class``, ``site``, ``hospital`` or a subgroup column.
+        group: Which group.
+        members, nonmembers: Records of each kind, at least 10.
+        p_value: One-sided, against chance.
+        adjusted_p_value: After Holm, over all groups, attacks and adversaries of the cell.
+    """
+
+    column: str
+    group: str
+    members: int
+    nonmembers: int
+    p_value: float
+    adjusted_p_value: float

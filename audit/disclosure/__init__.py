@@ -6,6 +6,7 @@ one. It never reads the secrets.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from audit.core.adversaries import Adversary
 from audit.core.config import CellConfig, Config
 from audit.core.errors import MissingEvidenceError
 from audit.core.views import (
+    Background,
     ColludingServerView,
     ParticipantView,
     QueryView,
@@ -25,8 +27,9 @@ from audit.core.views import (
     View,
     Weights,
 )
-from audit.disclosure.background import cell_background
+from audit.disclosure.background import cell_background, read_references, without_records
 from audit.disclosure.observations import Recording
+from audit.executor import Store
 from audit.formats.parcels import read_weights
 from audit.store.run import RunDirectory
 from training.data.configured import cached_dataset, data_root, data_spec
@@ -72,15 +75,20 @@ class Disclosure:
         self._directory = run.cell(cell.id)
         self._recording = Recording(config, cell, self._directory)
         self._background = cell_background(config, cell, self._directory)
+        self._references = Store(folder=run.path / "references")
 
-    def view(self, adversary: Adversary) -> View:
+    def view(self, adversary: Adversary, references: tuple[str, ...] = ()) -> View:
         """Build the view of an adversary.
+
+        Args:
+            adversary: Which one.
+            references: Keys of the reference federations that it trained; none: it has none.
 
         Raises:
             MissingEvidenceError: The run cannot show what this adversary sees; says why.
             IntegrityError: The recording is damaged.
         """
-        builders: dict[Adversary, Callable[[], View]] = {
+        builders: dict[Adversary, Callable[[Background], View]] = {
             Adversary.QUERY: self._query,
             Adversary.RECIPIENT: self._recipient,
             Adversary.PARTICIPANT: self._participant,
@@ -90,57 +98,62 @@ class Disclosure:
         }
         if adversary not in builders:
             raise MissingEvidenceError(f"{adversary}: a recording alone gives no view of it")
-        return builders[adversary]()
+        background = self._background
+        if references:
+            found = read_references(self._references, references)
+            background = replace(background, references=found)
+        return builders[adversary](background)
 
-    def _query(self) -> QueryView:
+    def _query(self, background: Background) -> QueryView:
         oracle = CountedOracle(self._recording.architecture, read_weights(self._directory.model))
-        return QueryView(background=self._background, oracle=oracle)
+        return QueryView(background=background, oracle=oracle)
 
-    def _recipient(self) -> RecipientView:
+    def _recipient(self, background: Background) -> RecipientView:
         weights = read_weights(self._directory.model)
-        return RecipientView(background=self._background, weights=weights)
+        return RecipientView(background=background, weights=weights)
 
-    def _participant(self) -> ParticipantView:
-        """The first hospital is the curious one."""
+    def _participant(self, background: Background) -> ParticipantView:
+        """The first hospital is the curious one; it is not asked about its own records."""
         client = self._config.clients[0]
         own = self._recording.updates(self._recording.rounds, (client,))
+        records = self._own_records(client)
         return ParticipantView(
-            background=self._background,
+            background=without_records(background, records),
             client=client,
             models=self._recording.models(),
             updates={observation.round: observation.update for observation in own},
-            own=self._own_records(client),
+            own=records,
         )
 
-    def _server(self) -> ServerView:
+    def _server(self, background: Background) -> ServerView:
         recording, everyone = self._recording, self._config.clients
         return ServerView(
-            background=self._background,
+            background=background,
             models=recording.models(),
             rounds=tuple(recording.updates(recording.rounds, everyone)),
             probes=tuple(recording.updates(recording.probes, everyone)),
         )
 
-    def _secagg_server(self) -> SecaggServerView:
+    def _secagg_server(self, background: Background) -> SecaggServerView:
         if self._config.aggregation.protocol == "plain":
             raise MissingEvidenceError(
                 "this run aggregated in plain, so no server saw only masked updates"
             )
         recording = self._recording
         return SecaggServerView(
-            background=self._background,
+            background=background,
             models=recording.models(),
             rounds=tuple(recording.sums(recording.rounds)),
             probes=tuple(recording.sums(recording.probes)),
             wire=tuple(recording.wire()),
         )
 
-    def _colluding_server(self) -> ColludingServerView:
+    def _colluding_server(self, background: Background) -> ColludingServerView:
         """All hospitals but the first side with the server: only DP protects that one."""
-        server, colluders = self._secagg_server(), self._config.clients[1:]
+        server, colluders = self._secagg_server(background), self._config.clients[1:]
         sessions = [*self._recording.rounds, *self._recording.probes]
         return ColludingServerView(
-            background=self._background,
+            background=background,
             server=server,
             colluders=colluders,
             updates=tuple(self._recording.updates(sessions, colluders)),

@@ -1,13 +1,15 @@
 """Auxiliary knowledge: what every adversary is told about a cell."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from audit.core.config import CellConfig, Config
-from audit.core.views import Background, Recipe, Records
+from audit.core.views import Background, Recipe, Records, References
+from audit.executor import Store
 from audit.formats.files import read_json
 from audit.formats.parcels import read_parcel
 from audit.store.run import CellDirectory
@@ -55,6 +57,38 @@ def cell_background(config: Config, cell: CellConfig, directory: CellDirectory) 
             labels=shown.arrays["population_labels"].astype(np.int64),
         ),
         record_range=scaling.output_range,
+    )
+
+
+def read_references(store: Store, keys: Sequence[str]) -> References:
+    """Return the reference federations of a cell, in the order of their keys."""
+    found = [store.read(key).arrays for key in keys]
+    return References(
+        trained_on=np.stack([one["trained_on"] for one in found]).astype(np.bool_),
+        logits=np.stack([one["logits"] for one in found]).astype(np.float32),
+        population_logits=np.stack([one["population_logits"] for one in found]).astype(np.float32),
+    )
+
+
+def without_records(background: Background, own: Records) -> Background:
+    """Leave out the candidates that an adversary holds itself."""
+    held = {record.tobytes() for record in own.inputs}
+    candidates, references = background.candidates, background.references
+    asked = np.flatnonzero([record.tobytes() not in held for record in candidates.inputs])
+    if references is not None:
+        references = replace(
+            references,
+            trained_on=references.trained_on[:, asked],
+            logits=references.logits[:, :, asked],
+        )
+    return replace(
+        background,
+        candidates=Records(
+            ids=tuple(candidates.ids[i] for i in asked),
+            inputs=candidates.inputs[asked],
+            labels=candidates.labels[asked],
+        ),
+        references=references,
     )
 
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from audit.core.errors import IntegrityError
 from audit.core.guesses import Guess, MembershipGuess, Reconstruction, ReconstructionGuess
-from audit.core.parcel import Parcel
+from audit.core.parcel import Parcel, Scalar
 from audit.formats.parcels import read_parcel, write_parcel
 
 NAME = "guess.safetensors"
@@ -33,10 +33,12 @@ def read_guess(folder: Path) -> Guess:
 
 def _pack(guess: Guess) -> Parcel:
     if isinstance(guess, MembershipGuess):
-        return Parcel(
-            arrays={"scores": guess.scores},
-            fields={"kind": "membership", "candidates": list(guess.candidates)},
-        )
+        fields: dict[str, Scalar] = {"kind": "membership", "candidates": list(guess.candidates)}
+        if guess.hospitals is not None:
+            fields["hospitals"] = list(guess.hospitals)
+        if guess.note is not None:
+            fields["note"] = guess.note
+        return Parcel(arrays={"scores": guess.scores}, fields=fields)
     done = guess.reconstructions
     arrays: dict[str, NDArray[np.generic]] = {}
     for i, reconstruction in enumerate(done):
@@ -61,6 +63,8 @@ def _unpack(parcel: Parcel) -> Guess:
         return MembershipGuess(
             candidates=tuple(_texts(fields["candidates"])),
             scores=parcel.arrays["scores"].astype(np.float64),
+            hospitals=tuple(_texts(fields["hospitals"])) if "hospitals" in fields else None,
+            note=str(fields["note"]) if "note" in fields else None,
         )
     observations, clients = _texts(fields["observations"]), _texts(fields["clients"])
     objectives = [float(text) for text in _texts(fields["objectives"])]

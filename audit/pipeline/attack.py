@@ -13,7 +13,9 @@ from attacks.registry import ATTACKS, Entry, Family, select
 from audit.core.adversaries import Adversary
 from audit.core.config import CellConfig, Config
 from audit.core.errors import (
+    AuditError,
     ConfigError,
+    DataError,
     IntegrityError,
     MissingEvidenceError,
     ViewError,
@@ -21,16 +23,20 @@ from audit.core.errors import (
 from audit.core.guesses import Guess, MembershipGuess, ReconstructionGuess
 from audit.core.randomness import named_generator
 from audit.core.scores import Outcome, Score
-from audit.core.views import View
+from audit.core.views import QueryView, View
 from audit.disclosure import Disclosure
-from audit.formats.files import read_json, read_json_lines, sha256_of, write_json, write_json_lines
+from audit.formats.files import read_json, sha256_of, write_json
 from audit.formats.guesses import read_guess, write_guess
 from audit.formats.parcels import write_parcel
+from audit.pipeline.leakage import Task, keep_scores, summarise
+from audit.pipeline.references import ReferenceTrainer
 from audit.pipeline.table import write_table
 from audit.scoring import (
     INVERSION_METRICS,
     MEMBERSHIP_METRICS,
     Origin,
+    most_exposed,
+    roc_points,
     score_membership,
     score_reconstruction,
     unmeasured,
@@ -49,15 +55,18 @@ class AttackOptions:
         only: Ids of attacks; empty: all.
         adversaries: Names of adversaries; empty: all that an attack can run on.
         budget: How much computation each may spend.
-        planned: Told once how many attacks will run.
+        planned: Told once how many attacks will run, and what the reference federations that they
+            need will cost; None: nothing is to be trained.
         progress: Told of each attack before it runs.
+        trained: Told how many reference federations of how many came in.
     """
 
     only: tuple[str, ...] = ()
     adversaries: tuple[str, ...] = ()
     budget: Budget = Budget.STANDARD
-    planned: Callable[[int], None] = lambda _: None
+    planned: Callable[[int, str | None], None] = lambda _count, _cost: None
     progress: Callable[[str], None] = lambda _: None
+    trained: Callable[[str, int], None] = lambda _cell, _count: None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,17 +80,6 @@ class AttackReport:
 
     failed: dict[str, str] = field(default_factory=dict)
     unscored: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Task:
-    cell: CellConfig
-    adversary: Adversary
-    entry: Entry
-
-    @property
-    def name(self) -> str:
-        return f"{self.cell.id}/{self.adversary.value}/{self.entry.id}"
 
 
 def attack(run: RunDirectory, options: AttackOptions) -> AttackReport:
@@ -126,36 +124,71 @@ class _Attacks:
         self._failed: dict[str, str] = {}
         self._unscored = False
         self._tasks = [
-            _Task(cell=cell, adversary=adversary, entry=entry)
+            Task(cell=cell, adversary=adversary, entry=entry)
             for cell in self._config.cells
             if run.cell(cell.id).done
             for entry in entries
             for adversary in entry.adversaries
             if adversary in adversaries
         ]
+        self._references = ReferenceTrainer(run, self._config, options.budget.references)
 
     def run(self) -> AttackReport:
         """Run all tasks; scores are written after each cell, so an interrupt loses one cell."""
-        self._options.planned(len(self._tasks))
+        self._options.planned(len(self._tasks), self._cost())
         for cell in self._config.cells:
             tasks = [task for task in self._tasks if task.cell.id == cell.id]
             if tasks:
-                views = _Views(self._run, self._config, cell)
-                self._keep([score for task in tasks for score in self._perform(task, views)])
+                views = self._views(cell, tasks)
+                scores = [score for task in tasks for score in self._perform(task, views)]
+                keep_scores(self._run, self._config, scores)
+                self._summarise(cell)
         write_table(self._run)
         self._run.event("attacked", budget=self._options.budget.value, failed=len(self._failed))
         return AttackReport(failed=self._failed, unscored=self._unscored)
 
-    def _perform(self, task: _Task, views: "_Views") -> list[Score]:
+    def _cost(self) -> str | None:
+        """Say what the reference federations will cost; what stops them is said per attack."""
+        ids = {task.cell.id for task in self._tasks if task.entry.references}
+        cells = [cell for cell in self._config.cells if cell.id in ids]
+        try:
+            return self._references.cost(cells) if cells else None
+        except AuditError as error:
+            return f"no reference federations: {error}"
+
+    def _views(self, cell: CellConfig, tasks: list[Task]) -> "_Views":
+        """Train the references that a cell's attacks need; if that fails, only those fail."""
+        keys: tuple[str, ...] = ()
+        failure: Exception | None = None
+        if any(task.entry.references for task in tasks):
+            try:
+                keys = self._references.train(
+                    cell, lambda count: self._options.trained(cell.id, count)
+                )
+            except IntegrityError:
+                raise
+            except Exception as error:
+                failure = error
+        return _Views(self._run, self._config, cell, keys, failure)
+
+    def _summarise(self, cell: CellConfig) -> None:
+        """Bring all guesses on a cell together, those of earlier calls too."""
+        try:
+            truth = self._vault.membership()
+        except MissingEvidenceError:
+            return
+        summarise(self._run, self._config, cell, truth, self._recording)
+
+    def _perform(self, task: Task, views: "_Views") -> list[Score]:
         """Guess, score, and write both; what went wrong becomes the outcome of every metric."""
         self._options.progress(task.name)
         origin = Origin(cell=task.cell.id, adversary=task.adversary.value, attack=task.entry.id)
-        guessed, outcome, reason = False, Outcome.EXECUTED, None
+        guessed, outcome, reason, queries = False, Outcome.EXECUTED, None, None
         try:
-            guess = self._guess(task, views)
+            guess, queries = self._guess(task, views)
             guessed = True
             scores = self._scores(task, origin, guess)
-        except (ViewError, MissingEvidenceError) as error:
+        except (ViewError, MissingEvidenceError, DataError) as error:
             outcome, reason = Outcome.NOT_RUN, str(error)
             self._unscored |= guessed
         except IntegrityError:
@@ -169,8 +202,10 @@ class _Attacks:
             self._folder(task) / "result.json",
             {
                 "schema": RESULT_SCHEMA,
-                "key": self._key(task),
+                "key": self._key(task, views),
+                "recording": self._recording,
                 "guessed": guessed,
+                "queries": queries,
                 "attack": task.entry.id,
                 "title": task.entry.title,
                 "source": task.entry.source,
@@ -184,25 +219,34 @@ class _Attacks:
         )
         return scores
 
-    def _folder(self, task: _Task) -> Path:
+    def _folder(self, task: Task) -> Path:
         return self._run.attack_folder(task.cell.id, task.adversary.value, task.entry.id)
 
-    def _guess(self, task: _Task, views: "_Views") -> Guess:
-        """Return the guess made before for the same key, or a new one."""
+    def _guess(self, task: Task, views: "_Views") -> tuple[Guess, int | None]:
+        """Return the guess made before for the same key, or a new one, and its oracle queries."""
         path = self._folder(task) / "result.json"
         if path.exists():
             result = read_json(path)
-            if result.get("key") == self._key(task) and result.get("guessed"):
-                return read_guess(path.parent)
+            if result.get("key") == self._key(task, views) and result.get("guessed"):
+                return read_guess(path.parent), result.get("queries")
         attack = task.entry.build(self._options.budget)
-        guess = attack.guess(views.view(task.adversary), self._rng(task, "guess"))
+        view = views.view(task)
+        asked = view.oracle.queries if isinstance(view, QueryView) else 0
+        guess = attack.guess(view, self._rng(task, "guess"))
         write_guess(path.parent, guess)
-        return guess
+        queries = view.oracle.queries - asked if isinstance(view, QueryView) else None
+        return guess, queries
 
-    def _scores(self, task: _Task, origin: Origin, guess: Guess) -> list[Score]:
+    def _scores(self, task: Task, origin: Origin, guess: Guess) -> list[Score]:
         """Score a guess, and keep the pictures where they belong."""
         if isinstance(guess, MembershipGuess):
-            return score_membership(guess, self._vault.membership(), origin)
+            truth = self._vault.membership()
+            scores = score_membership(guess, truth, origin)
+            self._vault.write_exposed(
+                origin.cell, origin.adversary, origin.attack, most_exposed(guess, truth)
+            )
+            write_json(self._folder(task) / "roc.json", roc_points(guess, truth))
+            return scores
         found = score_reconstruction(
             guess,
             self._baseline(task),
@@ -215,19 +259,20 @@ class _Attacks:
         write_parcel(base / "panels.safetensors", found.panels)
         return found.scores
 
-    def _baseline(self, task: _Task) -> ReconstructionGuess | None:
+    def _baseline(self, task: Task) -> ReconstructionGuess | None:
         """Return the guess of the attack's baseline, which ran before it on the same view."""
         if task.entry.baseline is None:
             return None
         guess = read_guess(self._folder(replace(task, entry=ATTACKS[task.entry.baseline])))
         return guess if isinstance(guess, ReconstructionGuess) else None
 
-    def _key(self, task: _Task) -> str:
+    def _key(self, task: Task, views: "_Views") -> str:
         """Hash everything that shaped a guess."""
         from importlib.metadata import version
 
         parts = (
             self._recording,
+            *(views.references if task.entry.references else ()),
             task.name,
             self._options.budget.value,
             str(self._config.seed),
@@ -235,35 +280,43 @@ class _Attacks:
         )
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
-    def _rng(self, task: _Task, purpose: str) -> np.random.Generator:
+    def _rng(self, task: Task, purpose: str) -> np.random.Generator:
         return named_generator(self._config.seed, "attack", task.name, purpose)
-
-    def _keep(self, scores: list[Score]) -> None:
-        """Replace the scores of what was run again, and keep all others, in a stable order."""
-        path = self._run.path / "scores.jsonl"
-        again = {(s.cell, s.adversary, s.attack) for s in scores}
-        old = [Score.model_validate(line) for line in read_json_lines(path)]
-        kept = [s for s in old if (s.cell, s.adversary, s.attack) not in again]
-        order = {cell.id: i for i, cell in enumerate(self._config.cells)}
-        ranked = sorted([*kept, *scores], key=lambda s: (order[s.cell], s.adversary, s.attack))
-        write_json_lines(path, [score.model_dump(mode="json") for score in ranked])
 
 
 class _Views:
     """The views of one cell, each built once."""
 
-    def __init__(self, run: RunDirectory, config: Config, cell: CellConfig) -> None:
+    def __init__(
+        self,
+        run: RunDirectory,
+        config: Config,
+        cell: CellConfig,
+        references: tuple[str, ...],
+        failure: Exception | None,
+    ) -> None:
         self._run, self._config, self._cell = run, config, cell
-        self._built: dict[Adversary, View] = {}
+        self.references, self._failure = references, failure
+        self._built: dict[tuple[Adversary, bool], View] = {}
 
     @cached_property
     def _disclosure(self) -> Disclosure:
         return Disclosure(self._run, self._config, self._cell)
 
-    def view(self, adversary: Adversary) -> View:
-        if adversary not in self._built:
-            self._built[adversary] = self._disclosure.view(adversary)
-        return self._built[adversary]
+    def view(self, task: Task) -> View:
+        """Return the view of a task's adversary, with references if its attack needs them.
+
+        Raises:
+            Exception: What stopped the references from being trained.
+        """
+        needed = task.entry.references
+        if needed and self._failure is not None:
+            raise self._failure
+        key = task.adversary, needed
+        if key not in self._built:
+            keys = self.references if needed else ()
+            self._built[key] = self._disclosure.view(task.adversary, keys)
+        return self._built[key]
 
 
 def _metrics(entry: Entry) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from audit.core.config import Config
 from audit.core.errors import ConfigError
 from audit.core.parcel import Parcel
 from audit.core.randomness import named_generator
+from audit.pipeline.game import Game, make_game
 from training.data.configured import data_root, data_spec
 from training.data.dataset import Dataset
 from training.data.loaders import load_dataset
@@ -19,24 +20,6 @@ from training.data.partition import partition
 from training.data.spec import DataSpec
 from training.data.split import Split, split
 from training.plan import probe_sessions
-
-POPULATION = 1_000
-"""Most reference records that the adversary is given."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Game:
-    """The membership game: what every adversary is shown, and the truth beside it.
-
-    Args:
-        shown: Candidates (shuffled, under pseudonyms) and population, raw, with public scaling.
-        member: Pseudonym to whether a hospital trained on it.
-        hospital: Pseudonym to that hospital; None for a non-member.
-    """
-
-    shown: Parcel
-    member: Mapping[str, bool]
-    hospital: Mapping[str, str | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +66,7 @@ def prepare(config: Config, *, download: bool = False) -> Prepared:
         holdout_fraction=config.data.holdout_fraction,
         auxiliary_fraction=config.data.auxiliary_fraction,
         validation_fraction=config.data.validation_fraction,
+        withheld=config.data.withheld,
         rng=named_generator(config.seed, "split"),
     )
     parts = _parts(config, dataset, divided)
@@ -92,7 +76,7 @@ def prepare(config: Config, *, download: bool = False) -> Prepared:
         split=divided,
         parts=parts,
         probes=_victims(config, parts),
-        game=_game(config, dataset, divided, parts),
+        game=make_game(config, dataset, divided, parts),
     )
 
 
@@ -154,45 +138,3 @@ def _victims(
             start += size
         victims[client] = mine
     return victims
-
-
-def _game(
-    config: Config,
-    dataset: Dataset,
-    divided: Split,
-    parts: Mapping[str, NDArray[np.int64]],
-) -> Game:
-    rng = named_generator(config.seed, "candidates")
-    owner = {int(i): client for client, part in parts.items() for i in part}
-    members = _sample(rng, np.array(sorted(owner), dtype=np.int64), config.candidates.members)
-    others = _sample(rng, divided.nonmembers, config.candidates.nonmembers)
-    chosen = rng.permutation(np.concatenate([members, others]))
-    ids = [f"candidate-{i:06d}" for i in range(len(chosen))]
-    population = _sample(rng, divided.auxiliary, POPULATION)
-    scale = dataset.scale
-    shown = Parcel(
-        arrays={
-            "candidates": dataset.x[chosen],
-            "candidate_labels": dataset.y[chosen],
-            "population": dataset.x[population],
-            "population_labels": dataset.y[population],
-            **{
-                f"scale.{name}": np.atleast_1d(np.array(getattr(scale, name), dtype=np.float64))
-                for name in ("offset", "divisor", "low", "high")
-            },
-        },
-        fields={"ids": ids, "classes": dataset.classes, "per_feature": int(_per_feature(dataset))},
-    )
-    return Game(
-        shown=shown,
-        member={name: int(i) in owner for name, i in zip(ids, chosen, strict=True)},
-        hospital={name: owner.get(int(i)) for name, i in zip(ids, chosen, strict=True)},
-    )
-
-
-def _per_feature(dataset: Dataset) -> bool:
-    return isinstance(dataset.scale.low, tuple)
-
-
-def _sample(rng: np.random.Generator, indices: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    return rng.permutation(indices)[:most]

@@ -148,7 +148,7 @@ class _Run:
         if self._run.record["begun"]:
             return
         game = self._prepared.game
-        self._vault.write_membership(dict(game.member), dict(game.hospital))
+        self._vault.write_membership(game.truth)
         self._vault.write_split(split_record(self._prepared))
         self._vault.write_victims(victims_parcel(self._prepared))
         if self._config.privacy.noise_key is not None:

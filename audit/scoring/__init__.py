@@ -1,5 +1,9 @@
 """The only place where a guess meets the truth."""
 
+from audit.scoring.exposure import most_exposed as most_exposed
+from audit.scoring.exposure import roc_points as roc_points
+from audit.scoring.groups import GroupScores as GroupScores
+from audit.scoring.groups import score_groups as score_groups
 from audit.scoring.inversion import INVERSION_METRICS as INVERSION_METRICS
 from audit.scoring.inversion import InversionScores as InversionScores
 from audit.scoring.inversion import score_reconstruction as score_reconstruction
@@ -7,3 +11,6 @@ from audit.scoring.membership import MEMBERSHIP_METRICS as MEMBERSHIP_METRICS
 from audit.scoring.membership import score_membership as score_membership
 from audit.scoring.origin import Origin as Origin
 from audit.scoring.origin import unmeasured as unmeasured
+from audit.scoring.strongest import STRONGEST as STRONGEST
+from audit.scoring.strongest import Guesses as Guesses
+from audit.scoring.strongest import score_strongest as score_strongest

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from audit.stats.repeats import student_interval as student_interval
     from audit.stats.roc import auc as auc
     from audit.stats.roc import auc_interval as auc_interval
+    from audit.stats.roc import auc_p_value as auc_p_value
     from audit.stats.roc import resolvable as resolvable
     from audit.stats.roc import tpr_at_fpr as tpr_at_fpr
     from audit.stats.roc import tpr_at_fpr_interval as tpr_at_fpr_interval
@@ -59,7 +60,14 @@ _MODULES: Final[dict[str, tuple[str, ...]]] = {
     "proportions": ("advantage_interval", "clopper_pearson_interval", "wilson_interval"),
     "reconstruction": ("match", "mse", "psnr", "ssim"),
     "repeats": ("student_interval",),
-    "roc": ("auc", "auc_interval", "resolvable", "tpr_at_fpr", "tpr_at_fpr_interval"),
+    "roc": (
+        "auc",
+        "auc_interval",
+        "auc_p_value",
+        "resolvable",
+        "tpr_at_fpr",
+        "tpr_at_fpr_interval",
+    ),
 }
 _HOME: Final = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -93,6 +93,31 @@ def auc_interval(
     return Interval(value=value, low=low, high=high, confidence=confidence, n=m + n, method=method)
 
 
+def auc_p_value(member_scores: ArrayLike, nonmember_scores: ArrayLike) -> float:
+    """One-sided p-value of the AUC against one half: are members' scores higher?
+
+    Args:
+        member_scores: Shape (members,), higher means more likely a member.
+        nonmember_scores: Shape (nonmembers,), same unit.
+
+    Returns:
+        In (0, 1]; exact for few records without ties, else the normal approximation, with the
+        variance that ties leave. All scores equal: 1.
+
+    Raises:
+        ValueError: A class is empty, or a score is NaN.
+
+    Source:
+        Mann and Whitney 1947, doi 10.1214/aoms/1177730491, as scipy has it.
+    """
+    from scipy.stats import mannwhitneyu
+
+    members, nonmembers = _classes(member_scores, nonmember_scores)
+    if np.ptp(np.concatenate([members, nonmembers])) == 0:
+        return 1.0
+    return float(mannwhitneyu(members, nonmembers, alternative="greater").pvalue)
+
+
 def tpr_at_fpr(member_scores: ArrayLike, nonmember_scores: ArrayLike, fpr: float) -> float:
     """Share of members found by the lowest threshold whose false-positive rate stays within fpr.
 

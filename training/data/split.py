@@ -16,8 +16,8 @@ class Split:
 
     Args:
         members_pool: May be trained on.
-        holdout: Never trained on: the test set; nonmembers and auxiliary together.
-        nonmembers: Candidates that are no members.
+        holdout: Never trained on: the test set; auxiliary is a part of it.
+        nonmembers: Candidates that are no members: held-out records, or withheld training records.
         auxiliary: A public reference sample that the adversary may use; may be empty.
     """
 
@@ -33,6 +33,7 @@ def split(
     holdout_fraction: float,
     auxiliary_fraction: float,
     validation_fraction: float | None = None,
+    withheld: int | None = None,
     rng: np.random.Generator,
 ) -> Split:
     """Split a dataset by patient, in each class alike; deterministic for a given generator.
@@ -46,6 +47,8 @@ def split(
         validation_fraction: Share of the remaining patients (else records), in (0, 1), that takes
             the holdout's place, so that settings can be chosen on it; the holdout itself then has
             no role at all. None: no such share.
+        withheld: Training records, about so many, that are to be the non-members in place of
+            held-out records. None: held-out records are.
         rng: Source of all randomness.
 
     Raises:
@@ -84,10 +87,19 @@ def split(
         auxiliary = _stratified(units, out, auxiliary_fraction, rng)
         rest = out & ~auxiliary
         _check_sides("auxiliary_fraction", auxiliary_fraction, auxiliary.sum(), rest.sum(), units)
+    train = ~(out | unused)
+    nonmembers = out & ~auxiliary
+    if withheld is not None:
+        available = len(units.records(train))
+        if withheld >= available:
+            raise ConfigError(f"withheld is {withheld}, expected fewer than {available} records")
+        nonmembers = _stratified(units, train, withheld / available, rng)
+        train = train & ~nonmembers
+        _check_sides("withheld", withheld, nonmembers.sum(), train.sum(), units)
     return Split(
-        members_pool=units.records(~(out | unused)),
+        members_pool=units.records(train),
         holdout=units.records(out),
-        nonmembers=units.records(out & ~auxiliary),
+        nonmembers=units.records(nonmembers),
         auxiliary=units.records(auxiliary),
     )
 
