@@ -4,10 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from audit.core.adversaries import Adversary
+
 Row = Mapping[str, Any]
 
-SHOWN = ("auc", "tpr_at_fpr_0.01", "ssim", "mse")
-TITLES = {"auc": "AUC", "tpr_at_fpr_0.01": "TPR at 1 % FPR", "ssim": "SSIM", "mse": "MSE"}
+SHOWN = ("auc", "ssim", "mse")
+TITLES = {"auc": "AUC", "ssim": "SSIM", "mse": "MSE"}
+STRONGEST = "strongest"
 
 
 @dataclass(frozen=True, order=True)
@@ -27,6 +30,8 @@ class Series:
     def title(self) -> str:
         """A heading for people."""
         where = "" if self.slice == "all" else f", {_spoken(self.slice)}"
+        if self.attack == STRONGEST:
+            return f"membership, {self.adversary}: {TITLES.get(self.metric, self.metric)}"
         return f"{self.attack}, {self.adversary}{where}: {TITLES.get(self.metric, self.metric)}"
 
     def find(self, row: Row) -> Mapping[str, Any] | None:
@@ -44,9 +49,11 @@ class Series:
 
 
 def main_series(rows: Sequence[Row]) -> list[Series]:
-    """Return the series worth a column: shown metrics, measured somewhere, smallest probes only.
+    """Return the series worth a column.
 
-    Records that are no images have no SSIM; their mean squared error stands in its place.
+    Of membership the strongest attack of each adversary; of inversion every attack but the
+    baseline, at the smallest probes. Records that are no images have no SSIM: their mean squared
+    error stands in its place.
     """
     found = {
         Series.of(score)
@@ -54,12 +61,22 @@ def main_series(rows: Sequence[Row]) -> list[Series]:
         for score in row["leakage"]
         if score["metric"] in SHOWN and score["value"] is not None
     }
+    found = {s for s in found if s.metric != "auc" or (s.attack, s.slice) == (STRONGEST, "all")}
+    found = {s for s in found if not s.attack.startswith("prior-")}
     if any(series.metric == "ssim" for series in found):
         found = {series for series in found if series.metric != "mse"}
+    if any(s.metric == "auc" and s.adversary == "recipient" for s in found):
+        found = {s for s in found if s.metric != "auc" or s.adversary != "query"}
     smallest: dict[tuple[str, str, str], Series] = {}
     for series in sorted(found, key=lambda s: (_size(s.slice), s)):
         smallest.setdefault((series.metric, series.adversary, series.attack), series)
-    return sorted(smallest.values(), key=lambda s: (SHOWN.index(s.metric), s.attack, s.adversary))
+    return sorted(
+        smallest.values(), key=lambda s: (SHOWN.index(s.metric), s.attack, _rank(s.adversary))
+    )
+
+
+def _rank(adversary: str) -> int:
+    return list(Adversary).index(Adversary(adversary))
 
 
 def _size(name: str) -> tuple[int, ...]:

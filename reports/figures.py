@@ -49,6 +49,31 @@ def draw_accuracy(rows: Sequence[Row], path: Path, *, label: str) -> list[Path]:
     return _save(_accuracy(rows, label), path)
 
 
+def draw_roc(
+    curves: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], path: Path
+) -> list[Path]:
+    """Draw ROCs on logarithmic axes, a panel an adversary, a line a cell.
+
+    Args:
+        curves: Adversary to cell title to points (FPR, TPR) of its strongest attack.
+        path: Without its ending.
+    """
+    figure = Figure(figsize=(4.4 * len(curves), 4.2), dpi=130, layout="constrained")
+    panels = figure.subplots(1, len(curves), squeeze=False, sharey=True)[0]
+    lowest = min(f for c in curves.values() for points in c.values() for f, _ in points if f > 0)
+    for axes, (adversary, cells) in zip(panels, curves.items(), strict=True):
+        axes.plot([lowest, 1], [lowest, 1], color="#777777", linewidth=0.8, linestyle=":")
+        for i, (title, points) in enumerate(cells.items()):
+            false, true = np.array([p for p in points if p[0] > 0 and p[1] > 0]).reshape(-1, 2).T
+            color = INK[i % len(INK)]
+            axes.step(false, true, where="post", color=color, linewidth=1.2, label=title)
+        axes.set(xscale="log", yscale="log", xlim=(lowest, 1), ylim=(lowest, 1), title=adversary)
+        axes.set_xlabel("false-positive rate")
+        axes.legend(frameon=False, fontsize=8)
+    panels[0].set_ylabel("true-positive rate")
+    return _save(figure, path)
+
+
 def draw_reconstructions(
     panels: Sequence[tuple[str, Mapping[str, NDArray[np.float32]]]], path: Path
 ) -> list[Path]:

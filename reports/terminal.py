@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from reports.columns import SHOWN, Row, Series, main_series
+from reports.columns import SHOWN, STRONGEST, TITLES, Row, Series, main_series
 
 NOT_MEASURED = "–"
 
@@ -20,7 +20,7 @@ def render_table(table: Mapping[str, Any], *, title: str) -> RenderableType:
         title: Above the table.
     """
     rows: list[Row] = table["rows"]
-    series = [one for one in main_series(rows) if not one.attack.startswith("prior-")]
+    series = main_series(rows)
     shown = Table(title=title, title_justify="left", caption_justify="left")
     shown.add_column("epsilon", justify="right")
     shown.add_column("claimed", justify="right")
@@ -89,6 +89,8 @@ def _measure(row: Row, name: str, *, digits: int = 1) -> str:
 
 
 def _heading(series: Series) -> str:
+    if series.attack == STRONGEST:
+        return f"membership\n{TITLES[series.metric]}\n{series.adversary}"
     attack, rest = series.title.split(", ", 1)
     who, metric = rest.rsplit(": ", 1)
     return f"{metric}\n{attack}\n{who}"
@@ -139,6 +141,11 @@ def _notes(rows: list[Row]) -> list[Text]:
             reason = f"{score['outcome']}: {score['reason']}"
             missing[reason] = missing.get(reason, 0) + 1
     notes += [f"{count} values {reason}" for reason, count in sorted(missing.items())]
+    if any(score["attack"] == STRONGEST for score in scored):
+        notes.append(
+            "Membership: the strongest attack of each adversary, its interval joint over all; "
+            "--details shows each."
+        )
     if scored:
         notes.append("A value at chance says that this attack failed, not that nothing leaks.")
     return [*_utility_notes(rows), *(Text(note, style="dim") for note in notes)]

@@ -139,10 +139,13 @@ def table(
         list[Path] | None,
         typer.Argument(help="Run directory; the newest without it. Several seeds are pooled."),
     ] = None,
+    details: Annotated[
+        bool, typer.Option("--details", help="Also every attack, and the worst groups.")
+    ] = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Show accuracy, epsilon and leakage side by side, and draw both plots.
+    """Show accuracy, epsilon and leakage side by side, and draw the plots.
 
     Of several runs, one for each seed: the mean accuracy with its interval.
     """
@@ -151,7 +154,7 @@ def table(
     del debug
     opened = [open_run(run) for run in runs] if runs else [open_run(None)]
     if len(opened) == 1:
-        show_table(opened[0], as_json=as_json)
+        show_table(opened[0], as_json=as_json, details=details)
     else:
         show_seeds(opened, as_json=as_json)
 

@@ -7,20 +7,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.cli.options import print_json, stderr, stdout
+from audit.core.adversaries import Adversary
 from audit.core.errors import MissingEvidenceError
 from audit.formats.files import read_json
 from audit.formats.parcels import read_parcel
 from audit.pipeline.seeds import pool_seeds
 from audit.store.run import RunDirectory
-from reports.figures import draw_accuracy, draw_plots, draw_reconstructions
+from reports.columns import STRONGEST
+from reports.details import render_details
+from reports.figures import draw_accuracy, draw_plots, draw_reconstructions, draw_roc
 from reports.terminal import render_seeds, render_table
 
 MOST_SHOWN = 4
 """Reconstructed records in a row of the grid."""
 
 
-def show_table(run: RunDirectory, *, as_json: bool) -> None:
-    """Print a run's table and draw its plots.
+def show_table(run: RunDirectory, *, as_json: bool, details: bool = False) -> None:
+    """Print a run's table, with every attack in detail if wanted, and draw its plots.
 
     Raises:
         MissingEvidenceError: No cell is finished.
@@ -31,12 +34,17 @@ def show_table(run: RunDirectory, *, as_json: bool) -> None:
     table = read_json(path)
     drawn = draw_plots(table, run.path / "report")
     panels = _public_panels(run, table)
+    curves = _curves(run, table)
+    if curves:
+        drawn += draw_roc(curves, run.path / "report" / "roc")
     if panels:
         drawn += draw_reconstructions(panels, run.path / "report" / "reconstructions")
     if as_json:
         print_json(table)
     else:
         stdout.print(render_table(table, title=f"{run.record['config']}: {run.path}"))
+        if details:
+            stdout.print(render_details(table))
     stderr.print(f"table: {path}", soft_wrap=True, highlight=False)
     for picture in drawn:
         if picture.suffix == ".png":
@@ -59,6 +67,26 @@ def show_seeds(runs: Sequence[RunDirectory], *, as_json: bool) -> None:
         title = f"{runs[0].record['config']}: {count} seeds from {runs[0].path}"
         stdout.print(render_seeds(pooled, title=title))
     stderr.print(f"plot:  {drawn[-1]}", soft_wrap=True, highlight=False)
+
+
+def _curves(
+    run: RunDirectory, table: Mapping[str, Any]
+) -> dict[str, dict[str, list[tuple[float, float]]]]:
+    """Return the ROC of each adversary's strongest attack in each cell."""
+    curves: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for row in table["rows"]:
+        title = "no DP" if row["target_epsilon"] is None else f"epsilon {row['target_epsilon']:g}"
+        for score in row["leakage"]:
+            if (score["attack"], score["metric"]) != (STRONGEST, "auc") or not score.get("by"):
+                continue
+            adversary = Adversary(score["adversary"])
+            for one in (adversary, *adversary.includes):
+                path = run.attack_folder(row["cell"], one.value, score["by"]) / "roc.json"
+                if path.exists():
+                    points = [(float(f), float(t)) for f, t in read_json(path)]
+                    curves.setdefault(adversary.value, {})[title] = points
+                    break
+    return curves
 
 
 def _public_panels(

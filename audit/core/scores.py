@@ -36,6 +36,7 @@ class Score(BaseModel):
         better: The direction in which the attack does better.
         outcome, reason: Whether it was measured, and why not; or what a reader must know of it.
         slice: Which observations: ``all``, or for instance ``batch-1``.
+        by: The attack whose value it is, where the largest of several is given.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -56,6 +57,7 @@ class Score(BaseModel):
     outcome: Outcome = Outcome.EXECUTED
     reason: str | None = None
     slice: str = "all"
+    by: str | None = None
 
     @field_validator("metric")
     @classmethod

@@ -80,4 +80,4 @@ def _largest(
         method=f"largest of {len(intervals)}, bonferroni over {top.method}",
     )
     fields = interval_fields(together)
-    return origin.score(metric, chance=chance, ceiling=1.0, reason=f"by {best}", **fields)
+    return origin.score(metric, chance=chance, ceiling=1.0, by=best, **fields)

@@ -129,7 +129,7 @@ def test_candidates_carry_no_sign_of_membership(trained: Path) -> None:
     from audit.vault import Vault
 
     view = disclosure(trained).view(Adversary.RECIPIENT)
-    member = Vault(trained / "secrets").membership()
+    member = Vault(trained / "secrets").membership().member
     bits = np.array([member[name] for name in view.background.candidates.ids])
     assert 0.2 < bits.mean() < 0.8
     correlation = np.corrcoef(np.arange(len(bits)), bits)[0, 1]

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from audit.core.guesses import MembershipGuess, Reconstruction, ReconstructionGuess
+from audit.core.guesses import Reconstruction, ReconstructionGuess
 from audit.core.parcel import Parcel
 from audit.core.randomness import named_generator
 from audit.core.scores import Outcome, Score
-from audit.scoring import Origin, score_membership, score_reconstruction
+from audit.scoring import Origin, score_reconstruction
 
 ORIGIN = Origin(cell="eps-1", adversary="server", attack="some")
 NAME = "round-001/probe-b2-r0"
@@ -13,36 +13,6 @@ NAME = "round-001/probe-b2-r0"
 
 def by_metric(scores: list[Score]) -> dict[str, Score]:
     return {score.metric: score for score in scores}
-
-
-def test_membership_is_scored_with_intervals_where_n_resolves_them() -> None:
-    rng = named_generator(1, "scores")
-    names = tuple(f"c{i}" for i in range(1200))
-    member = {name: i < 600 for i, name in enumerate(names)}
-    guess = MembershipGuess(candidates=names, scores=rng.standard_normal(1200))
-    found = by_metric(score_membership(guess, member, ORIGIN))
-    auc = found["auc"]
-    assert auc.low is not None and auc.high is not None
-    assert auc.low < 0.5 < auc.high
-    assert auc.n == 1200
-    assert found["tpr_at_fpr_0.01"].outcome is Outcome.EXECUTED
-    assert found["tpr_at_fpr_0.001"].outcome is Outcome.NOT_RESOLVABLE
-    assert found["tpr_at_fpr_0.001"].value is None
-
-
-def test_swapped_truth_swaps_the_auc() -> None:
-    names = tuple("abcdef")
-    guess = MembershipGuess(candidates=names, scores=np.arange(6.0))
-    member = {name: i > 2 for i, name in enumerate(names)}
-    swapped = {name: not bit for name, bit in member.items()}
-    assert by_metric(score_membership(guess, member, ORIGIN))["auc"].value == 1.0
-    assert by_metric(score_membership(guess, swapped, ORIGIN))["auc"].value == 0.0
-
-
-def test_a_guess_about_other_candidates_is_refused() -> None:
-    guess = MembershipGuess(candidates=("a", "b"), scores=np.zeros(2))
-    with pytest.raises(ValueError, match="different candidates"):
-        score_membership(guess, {"a": True, "x": False}, ORIGIN)
 
 
 def victims() -> Parcel:

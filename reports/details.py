@@ -1,0 +1,138 @@
+"""Every attack at every epsilon, and the worst case beside the average."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from audit.core.adversaries import Adversary
+from reports.columns import STRONGEST, Row
+
+NOT_MEASURED = "–"
+Score = Mapping[str, Any]
+
+
+def render_details(table: Mapping[str, Any]) -> RenderableType:
+    """Return membership inference by attack, and its worst cases, for a terminal.
+
+    Args:
+        table: The content of ``table.json``.
+    """
+    rows: list[Row] = table["rows"]
+    return Group(_by_attack(rows), _worst(rows), *_units(rows))
+
+
+def _by_attack(rows: Sequence[Row]) -> Table:
+    shown = Table(
+        title="Membership inference: AUC [95 %], TPR at 1 % FPR, members' hospital named",
+        title_justify="left",
+    )
+    shown.add_column("adversary")
+    shown.add_column("attack")
+    for row in rows:
+        shown.add_column(_cell_title(row), justify="right")
+    attacks = {
+        (s["adversary"], s["attack"])
+        for row in rows
+        for s in row["leakage"]
+        if s["metric"] == "auc" and s["attack"] != STRONGEST
+    }
+    for adversary, attack in sorted(attacks, key=lambda a: (_rank(a[0]), a[1])):
+        shown.add_row(adversary, attack, *(_three(row, adversary, attack) for row in rows))
+    return shown
+
+
+def _three(row: Row, adversary: str, attack: str) -> str:
+    area = _find(row, adversary, attack, "auc")
+    if area is None:
+        return NOT_MEASURED
+    if area["value"] is None:
+        return str(area["outcome"])
+    lines = [f"{area['value']:.3f} [{area['low']:.2f}, {area['high']:.2f}]"]
+    rate = _find(row, adversary, attack, "tpr_at_fpr_0.01")
+    if rate is not None and rate["value"] is not None:
+        lines.append(f"{rate['value']:.1%} [{rate['low']:.1%}, {rate['high']:.1%}]")
+    named = _find(row, adversary, attack, "hospital_accuracy")
+    if named is not None and named["value"] is not None:
+        lines.append(f"hospital {named['value']:.0%} (chance {named['chance']:.0%})")
+    return "\n".join(lines)
+
+
+def _worst(rows: Sequence[Row]) -> Table:
+    columns = sorted(
+        {
+            s["slice"]
+            for row in rows
+            for s in row["leakage"]
+            if s["slice"].startswith("worst-") and s["value"] is not None
+        }
+    )
+    shown = Table(
+        title="The strongest attack: AUC on average, and in the worst group (95 %, joint)",
+        title_justify="left",
+    )
+    for heading in ("cell", "adversary", "attack", "all", *(c.replace("-", " ") for c in columns)):
+        shown.add_column(heading)
+    for row in rows:
+        for score in row["leakage"]:
+            if (score["attack"], score["metric"]) != (STRONGEST, "auc") or not score.get("by"):
+                continue
+            worst = (_inherited(row, score["adversary"], score["by"], c) for c in columns)
+            shown.add_row(
+                _cell_title(row),
+                score["adversary"],
+                score["by"],
+                _interval(score),
+                *(_with_group(s) for s in worst),
+            )
+    return shown
+
+
+def _units(rows: Sequence[Row]) -> list[Text]:
+    """Patients and hospitals as wholes."""
+    notes = []
+    for row in rows:
+        for score in row["leakage"]:
+            if score["slice"] in {"patients", "hospitals"} and score["value"] is not None:
+                who = f"{score['adversary']}, {score['attack']}"
+                said = f"{_cell_title(row)}, {who}: AUC of {score['slice']} {_interval(score)}"
+                notes.append(Text(f"{said} (n = {score['n']})", style="dim"))
+    return notes
+
+
+def _with_group(score: Score | None) -> str:
+    if score is None or score["value"] is None:
+        return NOT_MEASURED
+    return f"{_interval(score)}\n{score['reason']}"
+
+
+def _interval(score: Score) -> str:
+    return f"{score['value']:.3f} [{score['low']:.2f}, {score['high']:.2f}]"
+
+
+def _inherited(row: Row, adversary: str, attack: str, part: str) -> Score | None:
+    """Find a score of an adversary, or of one who sees less."""
+    for one in (Adversary(adversary), *Adversary(adversary).includes):
+        found = _find(row, one.value, attack, "auc", part)
+        if found is not None:
+            return found
+    return None
+
+
+def _find(row: Row, adversary: str, attack: str, metric: str, part: str = "all") -> Score | None:
+    wanted = (adversary, attack, metric, part)
+    for score in row["leakage"]:
+        if (score["adversary"], score["attack"], score["metric"], score["slice"]) == wanted:
+            found: Score = score
+            return found
+    return None
+
+
+def _cell_title(row: Row) -> str:
+    return "no DP" if row["target_epsilon"] is None else f"epsilon {row['target_epsilon']:g}"
+
+
+def _rank(adversary: str) -> int:
+    return list(Adversary).index(Adversary(adversary))

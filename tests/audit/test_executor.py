@@ -1,0 +1,49 @@
+"""Jobs are done once, kept as they come, and never mixed."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from audit.core.parcel import Parcel
+from audit.executor import Job, Store, execute
+
+
+def square(payloads: Sequence[float]) -> Iterator[Parcel]:
+    for payload in payloads:
+        if payload < 0:
+            raise ValueError("negative")
+        yield Parcel(arrays={"square": np.array([payload**2])})
+
+
+def jobs(*payloads: float) -> list[Job[float]]:
+    return [Job(key=f"k{payload}", payload=payload) for payload in payloads]
+
+
+@pytest.mark.parametrize(("workers", "batch"), [(1, 1), (1, 3), (2, 2)])
+def test_every_job_is_done_wherever_it_runs(tmp_path: Path, workers: int, batch: int) -> None:
+    store, counted = Store(folder=tmp_path), []
+    wanted = jobs(1.0, 2.0, 3.0, 4.0)
+    execute(wanted, square, store, workers=workers, batch=batch, done=counted.append)
+    assert [float(store.read(j.key).arrays["square"][0]) for j in wanted] == [1.0, 4.0, 9.0, 16.0]
+    assert sum(counted) == 4
+
+
+def test_what_is_there_is_not_done_again(tmp_path: Path) -> None:
+    store = Store(folder=tmp_path)
+    execute(jobs(1.0, 2.0), square, store, workers=1, batch=1)
+    before = store.path("k1.0").stat().st_mtime_ns
+    counted: list[int] = []
+    execute(jobs(1.0, 2.0, 3.0), square, store, workers=1, batch=1, done=counted.append)
+    assert counted == [1]
+    assert store.path("k1.0").stat().st_mtime_ns == before
+
+
+def test_an_error_keeps_what_was_done_and_a_second_call_goes_on(tmp_path: Path) -> None:
+    store = Store(folder=tmp_path)
+    with pytest.raises(ValueError, match="negative"):
+        execute(jobs(1.0, -1.0, 2.0), square, store, workers=1, batch=3)
+    assert [j.payload for j in store.missing(jobs(1.0, -1.0, 2.0))] == [-1.0, 2.0]
+    execute(jobs(1.0, 2.0), square, store, workers=1, batch=1)
+    assert not store.missing(jobs(1.0, 2.0))
