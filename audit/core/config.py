@@ -30,6 +30,8 @@ class DataConfig(_Section):
         name: ``digits``, ``breast_cancer``, ``mnist``, ``medmnist``, ``npz`` or ``csv``.
         path: File, relative to the data root, for ``medmnist``, ``npz`` and ``csv``.
         label, patient, site: Column or array names.
+        subgroups: Columns or arrays, such as sex or an age band, by whose values leakage is looked
+            at apart. A CSV column among them is a feature too only if ``ranges`` names it.
         classes: Number of classes; None: as many as the labels show, which makes it public.
         class_names: Names of the classes; needed where a CSV has text labels.
         public: Whether single records may be shown; None: what the source says.
@@ -50,6 +52,7 @@ class DataConfig(_Section):
     label: str = "label"
     patient: str | None = None
     site: str | None = None
+    subgroups: tuple[str, ...] = ()
     classes: int | None = Field(default=None, ge=2)
     class_names: tuple[str, ...] | None = None
     public: bool | None = None

@@ -113,6 +113,8 @@ def _groups(dataset: Dataset, chosen: NDArray[np.int64]) -> dict[str, tuple[str,
     columns = {"class": tuple(str(label) for label in dataset.y[chosen])}
     if dataset.sites is not None:
         columns["site"] = tuple(str(site) for site in dataset.sites[chosen])
+    for name, values in dataset.subgroups.items():
+        columns[name] = tuple(str(value) for value in values[chosen])
     if dataset.patients is not None:
         columns["patient"] = tuple(f"patient-{u:06d}" for u in _numbered(dataset.patients[chosen]))
     return columns

@@ -198,3 +198,24 @@ def test_missing_files_and_names_are_told_with_what_was_looked_at(tmp_path):
             load_dataset(DataSpec(name=name), tmp_path)
     with pytest.raises(ConfigError, match="'imagenet', expected one of digits"):
         load_dataset(DataSpec(name="imagenet"), tmp_path)
+
+
+def test_subgroups_are_no_features_unless_they_have_a_range(tmp_path):
+    text = "age,sex,label,who,where\n50,f,0,1,north\n20,m,1,2,south\n"
+    data = load_csv(tmp_path, text, ranges={"age": (0.0, 100.0)}, subgroups=("sex",))
+    assert data.features == ("age",)
+    assert data.subgroups["sex"].tolist() == ["f", "m"]
+    both = load_csv(tmp_path, CSV, subgroups=("age",))
+    assert both.features == ("age", "dose")
+    assert both.subgroups["age"].tolist() == ["50", "20", "120"]
+    with pytest.raises(DataError, match="subgroups column 'race' is missing"):
+        load_csv(tmp_path, subgroups=("race",))
+
+
+def test_subgroups_of_an_npz_are_one_value_a_record(tmp_path):
+    x, y = np.zeros((4, 2), np.float32), np.array([0, 1, 0, 1])
+    options = {"value_range": (0.0, 1.0), "subgroups": ("sex",)}
+    data = load_npz(tmp_path, options, x=x, y=y, sex=np.array(["f", "m", "f", "m"]))
+    assert data.subgroups["sex"].tolist() == ["f", "m", "f", "m"]
+    with pytest.raises(DataError, match="sex"):
+        load_npz(tmp_path, options, x=x, y=y, sex=np.array([[0], [1], [0], [1]]))

@@ -91,7 +91,7 @@ def load_npz(spec: DataSpec, root: Path) -> Dataset:
     given = required_path(spec)
     path = find_file(spec, [Path(given), root / given])
     ids = {"patients": spec.patient or "patient", "sites": spec.site or "site"}
-    wanted = [key for key in (spec.patient, spec.site) if key is not None]
+    wanted = [key for key in (spec.patient, spec.site, *spec.subgroups) if key is not None]
     found = _read(path, ["x", "y", *wanted], optional=[*ids.values(), "features"])
     with naming(path):
         raw, y = found["x"], found["y"]
@@ -119,6 +119,7 @@ def load_npz(spec: DataSpec, root: Path) -> Dataset:
             scale=scale,
             patients=found.get(ids["patients"]),
             sites=found.get(ids["sites"]),
+            subgroups={name: found[name] for name in spec.subgroups},
             public=bool(spec.public),
             features=features,
         )

@@ -23,6 +23,7 @@ def data_spec(config: DataConfig) -> DataSpec:
         label=config.label,
         patient=config.patient,
         site=config.site,
+        subgroups=config.subgroups,
         classes=config.classes,
         class_names=config.class_names,
         public=config.public,

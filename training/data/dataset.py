@@ -6,8 +6,8 @@ outside the privacy accounting.
 """
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -87,6 +87,7 @@ class Dataset:
         holdout: True for records that the source itself sets aside for testing; None: none.
         patients: Patient of each record, integers or strings; None: every record its own patient.
         sites: Hospital of each record, integers or strings; None: unknown.
+        subgroups: Column to each record's group in it, integers or strings.
         public: Whether showing a record to anyone is harmless.
         features: Column names of a table; None for images.
 
@@ -103,6 +104,7 @@ class Dataset:
     holdout: NDArray[np.bool_] | None = None
     patients: Array | None = None
     sites: Array | None = None
+    subgroups: Mapping[str, Array] = field(default_factory=dict)
     public: bool = False
     features: tuple[str, ...] | None = None
 
@@ -120,24 +122,30 @@ class Dataset:
             )
         if self.holdout is not None and self.holdout.dtype != np.bool_:
             raise DataError(f"holdout has dtype {self.holdout.dtype}, expected bool")
-        for field in ("y", "holdout", "patients", "sites"):
-            values: Array | None = getattr(self, field)
+        for name in ("y", "holdout", "patients", "sites"):
+            values: Array | None = getattr(self, name)
             if values is not None and values.shape != (len(self.x),):
                 raise DataError(
-                    f"{field} has shape {values.shape}, expected ({len(self.x)},): one per record"
+                    f"{name} has shape {values.shape}, expected ({len(self.x)},): one per record"
                 )
-        for field in ("patients", "sites"):
-            values = getattr(self, field)
+        for name, values in self.subgroups.items():
+            if values.shape != (len(self.x),) or values.dtype.kind not in "biuU":
+                raise DataError(
+                    f"subgroups {name!r} has shape {values.shape} and dtype {values.dtype}, "
+                    f"expected ({len(self.x)},) integers or strings: one group a record"
+                )
+        for name in ("patients", "sites"):
+            values = getattr(self, name)
             if values is not None and values.dtype.kind not in "iuU":
                 raise DataError(
-                    f"{field} has dtype {values.dtype}, expected integers or strings as identifiers"
+                    f"{name} has dtype {values.dtype}, expected integers or strings as identifiers"
                 )
-        for field in ("x", "y", "holdout", "patients", "sites"):
-            values = getattr(self, field)
+        for name in ("x", "y", "holdout", "patients", "sites"):
+            values = getattr(self, name)
             if values is not None:
                 frozen = values.view()
                 frozen.flags.writeable = False
-                object.__setattr__(self, field, frozen)
+                object.__setattr__(self, name, frozen)
 
     def __len__(self) -> int:
         return len(self.x)
@@ -156,11 +164,11 @@ class Dataset:
     def sha256(self) -> str:
         """Hex digest over bytes, shape and dtype of x, y, patients and sites; computed once."""
         digest = hashlib.sha256()
-        for field in ("x", "y", "patients", "sites"):
-            values: Array | None = getattr(self, field)
+        for name in ("x", "y", "patients", "sites"):
+            values: Array | None = getattr(self, name)
             if values is not None:
                 little = values.astype(values.dtype.newbyteorder("<"), copy=False)
-                digest.update(f"{field} {little.dtype.str} {values.shape}\n".encode())
+                digest.update(f"{name} {little.dtype.str} {values.shape}\n".encode())
                 digest.update(np.ascontiguousarray(little).tobytes())
         return digest.hexdigest()
 

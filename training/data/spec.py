@@ -18,6 +18,7 @@ class DataSpec:
         label: Label column of a csv.
         patient: Patient column of a csv or array of an npz (there `patient` is found unasked).
         site: Hospital column of a csv or array of an npz (there `site` is found unasked).
+        subgroups: Columns of a csv or arrays of an npz by which records are grouped.
         classes: Number of classes; None: the highest label plus one.
         class_names: Names of the classes; needed where a csv has text labels.
         public: Whether showing records is harmless; None: the source's default, which is no for
@@ -32,6 +33,7 @@ class DataSpec:
     label: str = "label"
     patient: str | None = None
     site: str | None = None
+    subgroups: tuple[str, ...] = ()
     classes: int | None = None
     class_names: tuple[str, ...] | None = None
     public: bool | None = None

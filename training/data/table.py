@@ -40,8 +40,10 @@ def load_csv(spec: DataSpec, root: Path) -> Dataset:
     path = find_file(spec, [Path(given), root / given])
     with naming(path):
         columns = _header(path)
-        identifiers = [name for name in (spec.patient, spec.site) if name is not None]
-        for field, name in (("label", spec.label), ("patient", spec.patient), ("site", spec.site)):
+        groups = [name for name in spec.subgroups if name not in (spec.ranges or {})]
+        identifiers = [*(n for n in (spec.patient, spec.site) if n is not None), *groups]
+        named = (("label", spec.label), ("patient", spec.patient), ("site", spec.site))
+        for field, name in (*named, *(("subgroups", name) for name in spec.subgroups)):
             if name is not None and name not in columns:
                 raise DataError(
                     f"{field} column {name!r} is missing, found {', '.join(map(repr, columns))}"
@@ -77,6 +79,7 @@ def load_csv(spec: DataSpec, root: Path) -> Dataset:
             if spec.patient
             else None,
             sites=_identifiers(frame[spec.site].to_numpy(), spec.site) if spec.site else None,
+            subgroups={n: _identifiers(frame[n].to_numpy(), n) for n in spec.subgroups},
             public=bool(spec.public),
             features=features,
         )
