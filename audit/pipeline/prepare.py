@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from audit.core.attributes import SensitiveAttribute
 from audit.core.config import Config
 from audit.core.errors import ConfigError
 from audit.core.parcel import Parcel
@@ -16,6 +17,7 @@ from training.data.configured import data_root, data_spec
 from training.data.dataset import Dataset
 from training.data.loaders import load_dataset
 from training.data.partition import partition
+from training.data.sensitive import sensitive_attribute
 from training.data.spec import DataSpec
 from training.data.split import Split, split
 from training.plan import probe_sessions
@@ -32,11 +34,15 @@ class Game:
         shown: Candidates (shuffled, under pseudonyms) and population, raw, with public scaling.
         member: Pseudonym to whether a hospital trained on it.
         hospital: Pseudonym to that hospital; None for a non-member.
+        attribute: The sensitive attribute; None: the configuration names none.
+        category: Pseudonym to that attribute's category; empty without one.
     """
 
     shown: Parcel
     member: Mapping[str, bool]
     hospital: Mapping[str, str | None]
+    attribute: SensitiveAttribute | None
+    category: Mapping[str, int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,6 +176,8 @@ def _game(
     ids = [f"candidate-{i:06d}" for i in range(len(chosen))]
     population = _sample(rng, divided.auxiliary, POPULATION)
     scale = dataset.scale
+    attribute = sensitive_attribute(config.data.sensitive, dataset, population)
+    categories = () if attribute is None else attribute.categories(dataset.inputs(chosen))
     shown = Parcel(
         arrays={
             "candidates": dataset.x[chosen],
@@ -181,12 +189,19 @@ def _game(
                 for name in ("offset", "divisor", "low", "high")
             },
         },
-        fields={"ids": ids, "classes": dataset.classes, "per_feature": int(_per_feature(dataset))},
+        fields={
+            "ids": ids,
+            "classes": dataset.classes,
+            "per_feature": int(_per_feature(dataset)),
+            **(attribute.fields() if attribute is not None else {}),
+        },
     )
     return Game(
         shown=shown,
         member={name: int(i) in owner for name, i in zip(ids, chosen, strict=True)},
         hospital={name: owner.get(int(i)) for name, i in zip(ids, chosen, strict=True)},
+        attribute=attribute,
+        category={name: int(c) for name, c in zip(ids, categories, strict=attribute is not None)},
     )
 
 
