@@ -6,7 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.core.errors import IntegrityError
-from audit.core.guesses import Guess, MembershipGuess, Reconstruction, ReconstructionGuess
+from audit.core.guesses import (
+    AttributeGuess,
+    Guess,
+    MembershipGuess,
+    Reconstruction,
+    ReconstructionGuess,
+)
 from audit.core.parcel import Parcel
 from audit.formats.parcels import read_parcel, write_parcel
 
@@ -37,6 +43,11 @@ def _pack(guess: Guess) -> Parcel:
             arrays={"scores": guess.scores},
             fields={"kind": "membership", "candidates": list(guess.candidates)},
         )
+    if isinstance(guess, AttributeGuess):
+        return Parcel(
+            arrays={"categories": guess.categories, "scores": guess.scores},
+            fields={"kind": "attribute", "candidates": list(guess.candidates)},
+        )
     done = guess.reconstructions
     arrays: dict[str, NDArray[np.generic]] = {}
     for i, reconstruction in enumerate(done):
@@ -60,6 +71,12 @@ def _unpack(parcel: Parcel) -> Guess:
     if fields["kind"] == "membership":
         return MembershipGuess(
             candidates=tuple(_texts(fields["candidates"])),
+            scores=parcel.arrays["scores"].astype(np.float64),
+        )
+    if fields["kind"] == "attribute":
+        return AttributeGuess(
+            candidates=tuple(_texts(fields["candidates"])),
+            categories=parcel.arrays["categories"].astype(np.int64),
             scores=parcel.arrays["scores"].astype(np.float64),
         )
     observations, clients = _texts(fields["observations"]), _texts(fields["clients"])

@@ -18,7 +18,7 @@ from audit.core.errors import (
     MissingEvidenceError,
     ViewError,
 )
-from audit.core.guesses import Guess, MembershipGuess, ReconstructionGuess
+from audit.core.guesses import AttributeGuess, Guess, MembershipGuess, ReconstructionGuess
 from audit.core.randomness import named_generator
 from audit.core.scores import Outcome, Score
 from audit.core.views import View
@@ -28,9 +28,11 @@ from audit.formats.guesses import read_guess, write_guess
 from audit.formats.parcels import write_parcel
 from audit.pipeline.table import write_table
 from audit.scoring import (
+    ATTRIBUTE_METRICS,
     INVERSION_METRICS,
     MEMBERSHIP_METRICS,
     Origin,
+    score_attribute,
     score_membership,
     score_reconstruction,
     unmeasured,
@@ -195,7 +197,7 @@ class _Attacks:
             if result.get("key") == self._key(task) and result.get("guessed"):
                 return read_guess(path.parent)
         attack = task.entry.build(self._options.budget)
-        guess = attack.guess(views.view(task.adversary), self._rng(task, "guess"))
+        guess = attack.guess(views.view(task), self._rng(task, "guess"))
         write_guess(path.parent, guess)
         return guess
 
@@ -203,9 +205,18 @@ class _Attacks:
         """Score a guess, and keep the pictures where they belong."""
         if isinstance(guess, MembershipGuess):
             return score_membership(guess, self._vault.membership(), origin)
+        baseline = self._baseline(task)
+        if isinstance(guess, AttributeGuess):
+            return score_attribute(
+                guess,
+                baseline if isinstance(baseline, AttributeGuess) else None,
+                self._vault.attributes(),
+                self._vault.membership(),
+                origin,
+            )
         found = score_reconstruction(
             guess,
-            self._baseline(task),
+            baseline if isinstance(baseline, ReconstructionGuess) else None,
             self._vault.victims(),
             origin,
             rng=self._rng(task, "bootstrap"),
@@ -215,12 +226,11 @@ class _Attacks:
         write_parcel(base / "panels.safetensors", found.panels)
         return found.scores
 
-    def _baseline(self, task: _Task) -> ReconstructionGuess | None:
+    def _baseline(self, task: _Task) -> Guess | None:
         """Return the guess of the attack's baseline, which ran before it on the same view."""
         if task.entry.baseline is None:
             return None
-        guess = read_guess(self._folder(replace(task, entry=ATTACKS[task.entry.baseline])))
-        return guess if isinstance(guess, ReconstructionGuess) else None
+        return read_guess(self._folder(replace(task, entry=ATTACKS[task.entry.baseline])))
 
     def _key(self, task: _Task) -> str:
         """Hash everything that shaped a guess."""
@@ -254,17 +264,22 @@ class _Views:
 
     def __init__(self, run: RunDirectory, config: Config, cell: CellConfig) -> None:
         self._run, self._config, self._cell = run, config, cell
-        self._built: dict[Adversary, View] = {}
+        self._built: dict[tuple[Adversary, bool], View] = {}
 
     @cached_property
     def _disclosure(self) -> Disclosure:
         return Disclosure(self._run, self._config, self._cell)
 
-    def view(self, adversary: Adversary) -> View:
-        if adversary not in self._built:
-            self._built[adversary] = self._disclosure.view(adversary)
-        return self._built[adversary]
+    def view(self, task: _Task) -> View:
+        hides = task.entry.family is Family.ATTRIBUTE
+        key = (task.adversary, hides)
+        if key not in self._built:
+            build = self._disclosure.attribute_view if hides else self._disclosure.view
+            self._built[key] = build(task.adversary)
+        return self._built[key]
 
 
 def _metrics(entry: Entry) -> tuple[str, ...]:
+    if entry.family is Family.ATTRIBUTE:
+        return ATTRIBUTE_METRICS if entry.baseline else ATTRIBUTE_METRICS[:1]
     return MEMBERSHIP_METRICS if entry.family is Family.MEMBERSHIP else INVERSION_METRICS

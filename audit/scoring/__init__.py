@@ -1,5 +1,7 @@
 """The only place where a guess meets the truth."""
 
+from audit.scoring.attribute import ATTRIBUTE_METRICS as ATTRIBUTE_METRICS
+from audit.scoring.attribute import score_attribute as score_attribute
 from audit.scoring.inversion import INVERSION_METRICS as INVERSION_METRICS
 from audit.scoring.inversion import InversionScores as InversionScores
 from audit.scoring.inversion import score_reconstruction as score_reconstruction
