@@ -6,8 +6,14 @@ from typing import Any
 
 Row = Mapping[str, Any]
 
-SHOWN = ("auc", "tpr_at_fpr_0.01", "ssim", "mse")
-TITLES = {"auc": "AUC", "tpr_at_fpr_0.01": "TPR at 1 % FPR", "ssim": "SSIM", "mse": "MSE"}
+SHOWN = ("auc", "tpr_at_fpr_0.01", "ssim", "mse", "attribute_advantage")
+TITLES = {
+    "auc": "AUC",
+    "tpr_at_fpr_0.01": "TPR at 1 % FPR",
+    "ssim": "SSIM",
+    "mse": "MSE",
+    "attribute_advantage": "attribute advantage",
+}
 
 
 @dataclass(frozen=True, order=True)
@@ -63,9 +69,9 @@ def main_series(rows: Sequence[Row]) -> list[Series]:
 
 
 def _size(name: str) -> tuple[int, ...]:
-    """``round-1/batch-4`` is (4, 1): by batch first."""
-    if name == "all":
-        return (0, 0)
+    """``round-1/batch-4`` is (4, 1): by batch first; members come before others."""
+    if "/" not in name:
+        return (0, int(name == "nonmembers"))
     return tuple(int(part.rpartition("-")[2]) for part in reversed(name.split("/")))
 
 
