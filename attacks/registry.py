@@ -101,6 +101,15 @@ _ALL = (
         module="attacks.attribute.art_black_box",
         baseline="attribute-imputation",
     ),
+    Entry(
+        id="attribute-match",
+        title="the attribute's value whose answer matches the model's",
+        family=Family.ATTRIBUTE,
+        adversaries=(Adversary.QUERY,),
+        source="model inversion, Fredrikson et al. 2014 (USENIX Security), with the exact answer",
+        module="attacks.attribute.answer_match",
+        baseline="attribute-imputation",
+    ),
 )
 
 ATTACKS = {entry.id: entry for entry in _ALL}

@@ -102,7 +102,11 @@ def _accuracy(rows: Sequence[Row], label: str) -> Figure:
 
 def _leakage(rows: list[Row]) -> Figure:
     series = main_series(rows)
-    metrics = [m for m in ("auc", "ssim", "mse", "attribute_advantage") if any(s.metric == m for s in series)]
+    metrics = [
+        m
+        for m in ("auc", "ssim", "mse", "attribute_advantage")
+        if any(s.metric == m for s in series)
+    ]
     figure = Figure(figsize=(6.4 * len(metrics), 4.2), dpi=130, layout="constrained")
     places, labels = _places(rows)
     titles = {

@@ -7,7 +7,7 @@ import numpy as np
 from attacks.attack import Budget
 from attacks.attribute.knowledge import ATTACK_MODEL, knowledge, query_view
 from audit.core.guesses import AttributeGuess
-from audit.core.views import View
+from audit.core.views import QueryView, View
 
 
 class Imputation:
@@ -25,15 +25,27 @@ class Imputation:
         Raises:
             ViewError: The view hides no attribute, or shows it.
         """
-        from art.attacks.inference.attribute_inference import AttributeInferenceBaseline
+        return impute(query_view(view, "attribute-imputation"), "attribute-imputation")
 
-        name = "attribute-imputation"
-        known = knowledge(query_view(view, name), name, answered=False)
-        attack: Any = AttributeInferenceBaseline(attack_model_type=ATTACK_MODEL, attack_feature=0)
-        attack.fit(known.labelled)
-        inferred = attack.infer(known.candidates, values=[0, 1])
-        chances = attack.attack_model.predict_proba(known.candidates.astype(np.float32))
-        return known.answer(inferred, chances)
+
+def impute(view: QueryView, name: str) -> AttributeGuess:
+    """Guess without the model; for an attack, what it falls back on.
+
+    Args:
+        view: Of an adversary that guesses an attribute.
+        name: The attack, named in an error.
+
+    Raises:
+        ViewError: The view hides no attribute, or shows it.
+    """
+    from art.attacks.inference.attribute_inference import AttributeInferenceBaseline
+
+    known = knowledge(view, name, answered=False)
+    attack: Any = AttributeInferenceBaseline(attack_model_type=ATTACK_MODEL, attack_feature=0)
+    attack.fit(known.labelled)
+    inferred = attack.infer(known.candidates, values=[0, 1])
+    chances = attack.attack_model.predict_proba(known.candidates.astype(np.float32))
+    return known.answer(inferred, chances)
 
 
 def build(budget: Budget) -> Imputation:

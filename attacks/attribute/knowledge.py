@@ -84,8 +84,8 @@ def knowledge(view: QueryView, attack: str, *, answered: bool) -> Knowledge:
     candidates = _columns(background, background.candidates, column)
     if answered:
         asked = view.oracle.probabilities(background.population.inputs)
-        population = np.column_stack([population, _log_odds(asked)])
-        candidates = np.column_stack([candidates, _log_odds(hidden.answers)])
+        population = np.column_stack([population, log_odds(asked)])
+        candidates = np.column_stack([candidates, log_odds(hidden.answers)])
     mean, spread = population.mean(axis=0), population.std(axis=0)
     spread[spread == 0] = 1.0
     return Knowledge(
@@ -102,7 +102,8 @@ def _columns(background: Background, records: Records, column: int) -> NDArray[n
     return np.column_stack([np.delete(records.inputs.astype(np.float64), column, 1), one_hot])
 
 
-def _log_odds(chances: NDArray[np.float64]) -> NDArray[np.float64]:
+def log_odds(chances: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return log-odds of each class but the first, against the first; of probabilities."""
     logs = np.log(np.maximum(chances, np.finfo(np.float64).tiny))
     odds: NDArray[np.float64] = logs[:, 1:] - logs[:, :1]
     return odds

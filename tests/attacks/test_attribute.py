@@ -30,6 +30,7 @@ from audit.vault import Vault
 from training.models import architecture, load_weights, to_weights
 
 ENTRIES = [entry for entry in ATTACKS.values() if entry.family is Family.ATTRIBUTE]
+ATTACK = pytest.mark.parametrize("attack", [entry.id for entry in ENTRIES if entry.baseline])
 ENTRY = pytest.mark.parametrize("name", [entry.id for entry in ENTRIES])
 COLUMN, STEPS = 2, 25
 ORIGIN = Origin(cell="eps-inf", adversary="query", attack="attribute-art")
@@ -108,10 +109,10 @@ class World:
         ids = tuple(f"{kind}-{i}" for i in range(len(labels)))
         return Records(ids=ids, inputs=inputs, labels=labels)
 
-    def scores(self, view: QueryView) -> dict[tuple[str, str], Score]:
-        one, other = guess("attribute-art", view), guess("attribute-imputation", view)
-        category = {name: int(self.secret[i]) for i, name in enumerate(one.candidates)}
-        member = {name: i < 150 for i, name in enumerate(one.candidates)}
+    def scores(self, name: str, view: QueryView) -> dict[tuple[str, str], Score]:
+        one, other = guess(name, view), guess("attribute-imputation", view)
+        category = {pseudonym: int(self.secret[i]) for i, pseudonym in enumerate(one.candidates)}
+        member = {pseudonym: i < 150 for i, pseudonym in enumerate(one.candidates)}
         found = score_attribute(one, other, category, member, ORIGIN)
         return {(score.metric, score.slice): score for score in found}
 
@@ -121,24 +122,32 @@ def world(request: pytest.FixtureRequest) -> World:
     return World(request.param)
 
 
-def test_a_model_that_uses_the_attribute_gives_it_away(world: World) -> None:
-    scores = world.scores(world.view())
+@ATTACK
+def test_a_model_that_uses_the_attribute_gives_it_away(attack: str, world: World) -> None:
+    scores = world.scores(attack, world.view())
     for name in ("members", "nonmembers"):
         advantage = scores["attribute_advantage", name]
         assert advantage.low is not None
         assert advantage.low > 0, advantage
 
 
-def test_a_model_that_does_not_use_the_attribute_adds_nothing_to_imputation(world: World) -> None:
+@ATTACK
+def test_a_model_that_does_not_use_the_attribute_adds_nothing_to_imputation(
+    attack: str, world: World
+) -> None:
+    scores = world.scores(attack, world.view(blind=True))
     for name in ("members", "nonmembers"):
-        advantage = world.scores(world.view(blind=True))["attribute_advantage", name]
+        advantage = scores["attribute_advantage", name]
         assert advantage.low is not None and advantage.high is not None
         assert advantage.low < 0 < advantage.high, advantage
 
 
-def test_a_model_that_always_says_the_same_leaves_imputation_as_it_was(world: World) -> None:
+@ATTACK
+def test_a_model_that_always_says_the_same_leaves_imputation_as_it_was(
+    attack: str, world: World
+) -> None:
     view = world.view(constant=True)
-    one, other = guess("attribute-art", view), guess("attribute-imputation", view)
+    one, other = guess(attack, view), guess("attribute-imputation", view)
     assert np.array_equal(one.categories, other.categories)
     np.testing.assert_allclose(one.scores, other.scores, atol=1e-4)
 
@@ -153,6 +162,13 @@ def test_imputation_never_asks_the_model(world: World) -> None:
     assert first.scores.tobytes() == second.scores.tobytes()
     guess("attribute-art", view)
     assert view.oracle.queries == 300, "the answers to the candidates were given"
+
+
+def test_matching_finds_what_an_answer_was_given_for(world: World) -> None:
+    """The exact answer is a fingerprint of the value: nearly everyone's is found."""
+    found = world.scores("attribute-match", world.view())
+    for name in ("members", "nonmembers"):
+        assert (found["attribute_accuracy", name].value or 0) > 0.98
 
 
 @ENTRY
