@@ -72,6 +72,26 @@ class Vault:
         path = self.path / "exposed" / cell / adversary / f"{attack}.json"
         write_json(path, {"schema": "audit-exposed/v1", "records": records})
 
+    def write_attributes(self, name: str, categories: dict[str, int]) -> None:
+        """Record the sensitive attribute of each candidate.
+
+        Args:
+            name: The attribute.
+            categories: Pseudonym to category, 0 or 1.
+        """
+        write_json(
+            self.path / "attributes.json",
+            {"schema": "audit-attributes/v1", "attribute": name, "category": categories},
+        )
+
+    def attributes(self) -> dict[str, int]:
+        """Return pseudonym to category.
+
+        Raises:
+            MissingEvidenceError: The secrets were deleted, or the run names no attribute.
+        """
+        return dict(read_json(self._need("attributes.json"))["category"])
+
     def write_split(self, split: dict[str, object]) -> None:
         """Record the split and the partition, as indices into the dataset."""
         write_json(self.path / "split.json", {"schema": "audit-split/v1", **split})

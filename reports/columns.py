@@ -8,8 +8,13 @@ from audit.core.adversaries import Adversary
 
 Row = Mapping[str, Any]
 
-SHOWN = ("auc", "ssim", "mse")
-TITLES = {"auc": "AUC", "ssim": "SSIM", "mse": "MSE"}
+SHOWN = ("auc", "ssim", "mse", "attribute_advantage")
+TITLES = {
+    "auc": "AUC",
+    "ssim": "SSIM",
+    "mse": "MSE",
+    "attribute_advantage": "attribute advantage",
+}
 STRONGEST = "strongest"
 
 
@@ -80,9 +85,9 @@ def _rank(adversary: str) -> int:
 
 
 def _size(name: str) -> tuple[int, ...]:
-    """``round-1/batch-4`` is (4, 1): by batch first."""
-    if name == "all":
-        return (0, 0)
+    """``round-1/batch-4`` is (4, 1): by batch first; members come before others."""
+    if "/" not in name:
+        return (0, int(name == "nonmembers"))
     return tuple(int(part.rpartition("-")[2]) for part in reversed(name.split("/")))
 
 

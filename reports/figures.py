@@ -127,13 +127,18 @@ def _accuracy(rows: Sequence[Row], label: str) -> Figure:
 
 def _leakage(rows: list[Row]) -> Figure:
     series = main_series(rows)
-    metrics = [m for m in ("auc", "ssim", "mse") if any(s.metric == m for s in series)]
+    metrics = [
+        m
+        for m in ("auc", "ssim", "mse", "attribute_advantage")
+        if any(s.metric == m for s in series)
+    ]
     figure = Figure(figsize=(6.4 * len(metrics), 4.2), dpi=130, layout="constrained")
     places, labels = _places(rows)
     titles = {
         "auc": ("Membership inference", "AUC"),
         "ssim": ("Gradient inversion of probes", "SSIM with the true record"),
         "mse": ("Gradient inversion of probes", "MSE to the true record (lower leaks more)"),
+        "attribute_advantage": ("Attribute inference", "accuracy above imputation"),
     }
     for axes, metric in zip(
         figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True

@@ -4,7 +4,7 @@ import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, model_validator
 
 from audit.core.epsilons import Epsilon, EpsilonKey, cell_id, epsilon_of_key
 
@@ -37,6 +37,8 @@ class DataConfig(_Section):
         public: Whether single records may be shown; None: what the source says.
         ranges: Public range of each CSV feature.
         value_range: Public range of all values of an npz file.
+        sensitive: Feature of a table, by name or index from 0, that attribute inference is to
+            guess; None: no such attack.
         holdout_fraction: Set aside for testing and as non-members, where the source sets
             nothing aside.
         auxiliary_fraction: Part of the held-out records that the adversary knows beforehand.
@@ -58,6 +60,7 @@ class DataConfig(_Section):
     public: bool | None = None
     ranges: dict[str, tuple[float, float]] | None = None
     value_range: tuple[float, float] | None = None
+    sensitive: StrictInt | str | None = None
     holdout_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.3
     auxiliary_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] | None = None

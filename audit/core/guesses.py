@@ -57,4 +57,19 @@ class ReconstructionGuess:
     skipped: Mapping[str, str] = field(default_factory=dict)
 
 
-Guess = MembershipGuess | ReconstructionGuess
+@dataclass(frozen=True, kw_only=True)
+class AttributeGuess:
+    """The guessed category of a hidden binary attribute, for each candidate of the view.
+
+    Args:
+        candidates: Pseudonyms, shape (candidates,).
+        categories: 0 or 1, shape (candidates,).
+        scores: Probability of category 1 as the attack sees it, in [0, 1], same shape.
+    """
+
+    candidates: tuple[str, ...]
+    categories: NDArray[np.int64]
+    scores: NDArray[np.float64]
+
+
+Guess = MembershipGuess | ReconstructionGuess | AttributeGuess

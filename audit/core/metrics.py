@@ -77,6 +77,27 @@ _ALL = (
     Metric(
         id="label_accuracy", title="labels recovered", unit="1", leaks=Direction.UP, chance=None
     ),
+    Metric(
+        id="attribute_accuracy",
+        title="hidden attribute guessed",
+        unit="1",
+        leaks=Direction.UP,
+        chance=None,
+    ),
+    Metric(
+        id="attribute_advantage",
+        title="hidden attribute guessed, above imputation",
+        unit="1",
+        leaks=Direction.UP,
+        chance=0.0,
+    ),
+    Metric(
+        id="attribute_advantage_gap",
+        title="attribute advantage of members above non-members",
+        unit="1",
+        leaks=Direction.UP,
+        chance=0.0,
+    ),
 )
 
 METRICS = {metric.id: metric for metric in _ALL}

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from audit.core.attributes import HiddenAttribute
 from audit.core.parcel import Parcel
 
 Weights = Mapping[str, NDArray[np.float32]]
@@ -212,10 +213,16 @@ class WireMessage:
 
 @dataclass(frozen=True, kw_only=True)
 class QueryView:
-    """``query``: a counted oracle of the released model."""
+    """``query``: a counted oracle of the released model.
+
+    Args:
+        hidden: What is asked about an attribute of the candidates; the candidates then lack it.
+            None: their records are complete.
+    """
 
     background: Background
     oracle: Oracle
+    hidden: HiddenAttribute | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,7 @@ from audit.core.views import (
     View,
     Weights,
 )
+from audit.disclosure.attribute import hide_attribute
 from audit.disclosure.background import cell_background, read_references, without_records
 from audit.disclosure.observations import Recording
 from audit.executor import Store
@@ -104,9 +105,26 @@ class Disclosure:
             background = replace(background, references=found)
         return builders[adversary](background)
 
+    def attribute_view(self, adversary: Adversary) -> View:
+        """Build the view of an adversary that guesses a sensitive attribute of the candidates.
+
+        Raises:
+            MissingEvidenceError: The run names no sensitive attribute, or this adversary has no
+                such view.
+            IntegrityError: The recording is damaged.
+        """
+        if adversary is not Adversary.QUERY:
+            raise MissingEvidenceError(f"{adversary}: no view of it hides an attribute")
+        background, hidden = hide_attribute(
+            self._background, self._directory, self._oracle().probabilities
+        )
+        return QueryView(background=background, oracle=self._oracle(), hidden=hidden)
+
+    def _oracle(self) -> CountedOracle:
+        return CountedOracle(self._recording.architecture, read_weights(self._directory.model))
+
     def _query(self, background: Background) -> QueryView:
-        oracle = CountedOracle(self._recording.architecture, read_weights(self._directory.model))
-        return QueryView(background=background, oracle=oracle)
+        return QueryView(background=background, oracle=self._oracle())
 
     def _recipient(self, background: Background) -> RecipientView:
         weights = read_weights(self._directory.model)

@@ -6,7 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.core.errors import IntegrityError
-from audit.core.guesses import Guess, MembershipGuess, Reconstruction, ReconstructionGuess
+from audit.core.guesses import (
+    AttributeGuess,
+    Guess,
+    MembershipGuess,
+    Reconstruction,
+    ReconstructionGuess,
+)
 from audit.core.parcel import Parcel, Scalar
 from audit.formats.parcels import read_parcel, write_parcel
 
@@ -39,6 +45,11 @@ def _pack(guess: Guess) -> Parcel:
         if guess.note is not None:
             fields["note"] = guess.note
         return Parcel(arrays={"scores": guess.scores}, fields=fields)
+    if isinstance(guess, AttributeGuess):
+        return Parcel(
+            arrays={"categories": guess.categories, "scores": guess.scores},
+            fields={"kind": "attribute", "candidates": list(guess.candidates)},
+        )
     done = guess.reconstructions
     arrays: dict[str, NDArray[np.generic]] = {}
     for i, reconstruction in enumerate(done):
@@ -65,6 +76,12 @@ def _unpack(parcel: Parcel) -> Guess:
             scores=parcel.arrays["scores"].astype(np.float64),
             hospitals=tuple(_texts(fields["hospitals"])) if "hospitals" in fields else None,
             note=str(fields["note"]) if "note" in fields else None,
+        )
+    if fields["kind"] == "attribute":
+        return AttributeGuess(
+            candidates=tuple(_texts(fields["candidates"])),
+            categories=parcel.arrays["categories"].astype(np.int64),
+            scores=parcel.arrays["scores"].astype(np.float64),
         )
     observations, clients = _texts(fields["observations"]), _texts(fields["clients"])
     objectives = [float(text) for text in _texts(fields["objectives"])]

@@ -20,7 +20,7 @@ from audit.core.errors import (
     MissingEvidenceError,
     ViewError,
 )
-from audit.core.guesses import Guess, MembershipGuess, ReconstructionGuess
+from audit.core.guesses import AttributeGuess, Guess, MembershipGuess, ReconstructionGuess
 from audit.core.randomness import named_generator
 from audit.core.scores import Outcome, Score
 from audit.core.views import QueryView, View
@@ -32,11 +32,13 @@ from audit.pipeline.leakage import Task, keep_scores, summarise
 from audit.pipeline.references import ReferenceTrainer
 from audit.pipeline.table import write_table
 from audit.scoring import (
+    ATTRIBUTE_METRICS,
     INVERSION_METRICS,
     MEMBERSHIP_METRICS,
     Origin,
     most_exposed,
     roc_points,
+    score_attribute,
     score_membership,
     score_reconstruction,
     unmeasured,
@@ -247,9 +249,18 @@ class _Attacks:
             )
             write_json(self._folder(task) / "roc.json", roc_points(guess, truth))
             return scores
+        baseline = self._baseline(task)
+        if isinstance(guess, AttributeGuess):
+            return score_attribute(
+                guess,
+                baseline if isinstance(baseline, AttributeGuess) else None,
+                self._vault.attributes(),
+                self._vault.membership().member,
+                origin,
+            )
         found = score_reconstruction(
             guess,
-            self._baseline(task),
+            baseline if isinstance(baseline, ReconstructionGuess) else None,
             self._vault.victims(),
             origin,
             rng=self._rng(task, "bootstrap"),
@@ -259,12 +270,11 @@ class _Attacks:
         write_parcel(base / "panels.safetensors", found.panels)
         return found.scores
 
-    def _baseline(self, task: Task) -> ReconstructionGuess | None:
+    def _baseline(self, task: Task) -> Guess | None:
         """Return the guess of the attack's baseline, which ran before it on the same view."""
         if task.entry.baseline is None:
             return None
-        guess = read_guess(self._folder(replace(task, entry=ATTACKS[task.entry.baseline])))
-        return guess if isinstance(guess, ReconstructionGuess) else None
+        return read_guess(self._folder(replace(task, entry=ATTACKS[task.entry.baseline])))
 
     def _key(self, task: Task, views: "_Views") -> str:
         """Hash everything that shaped a guess."""
@@ -297,7 +307,7 @@ class _Views:
     ) -> None:
         self._run, self._config, self._cell = run, config, cell
         self.references, self._failure = references, failure
-        self._built: dict[tuple[Adversary, bool], View] = {}
+        self._built: dict[tuple[Adversary, bool, bool], View] = {}
 
     @cached_property
     def _disclosure(self) -> Disclosure:
@@ -312,12 +322,18 @@ class _Views:
         needed = task.entry.references
         if needed and self._failure is not None:
             raise self._failure
-        key = task.adversary, needed
+        hides = task.entry.family is Family.ATTRIBUTE
+        key = task.adversary, needed, hides
         if key not in self._built:
-            keys = self.references if needed else ()
-            self._built[key] = self._disclosure.view(task.adversary, keys)
+            if hides:
+                self._built[key] = self._disclosure.attribute_view(task.adversary)
+            else:
+                keys = self.references if needed else ()
+                self._built[key] = self._disclosure.view(task.adversary, keys)
         return self._built[key]
 
 
 def _metrics(entry: Entry) -> tuple[str, ...]:
+    if entry.family is Family.ATTRIBUTE:
+        return ATTRIBUTE_METRICS if entry.baseline else ATTRIBUTE_METRICS[:1]
     return MEMBERSHIP_METRICS if entry.family is Family.MEMBERSHIP else INVERSION_METRICS

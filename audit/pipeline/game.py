@@ -12,11 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from audit.core.attributes import SensitiveAttribute
 from audit.core.config import Config
 from audit.core.parcel import Parcel
 from audit.core.randomness import named_generator
 from audit.vault import MembershipTruth
 from training.data.dataset import Dataset
+from training.data.sensitive import sensitive_attribute
 from training.data.split import Split
 
 POPULATION = 1_000
@@ -35,6 +37,8 @@ class Game:
             a patient's records are in or out together.
         rest: Hospital to its records that are not candidates, indices into the dataset.
         truth: For the vault.
+        attribute: The sensitive attribute; None: the configuration names none.
+        category: Pseudonym to that attribute's category; empty without one.
     """
 
     shown: Parcel
@@ -43,6 +47,8 @@ class Game:
     units: NDArray[np.int64]
     rest: Mapping[str, NDArray[np.int64]]
     truth: MembershipTruth
+    attribute: SensitiveAttribute | None
+    category: Mapping[str, int]
 
 
 def make_game(
@@ -76,6 +82,8 @@ def make_game(
     ids = [f"candidate-{i:06d}" for i in range(len(chosen))]
     units = np.arange(len(chosen)) if patients is None else _numbered(patients[chosen])
     asked = set(chosen.tolist())
+    attribute = sensitive_attribute(config.data.sensitive, dataset, population)
+    categories = () if attribute is None else attribute.categories(dataset.inputs(chosen))
     shown = Parcel(
         arrays={
             "candidates": dataset.x[chosen],
@@ -89,7 +97,12 @@ def make_game(
                 for name in ("offset", "divisor", "low", "high")
             },
         },
-        fields={"ids": ids, "classes": dataset.classes, "per_feature": int(_per_feature(dataset))},
+        fields={
+            "ids": ids,
+            "classes": dataset.classes,
+            "per_feature": int(_per_feature(dataset)),
+            **(attribute.fields() if attribute is not None else {}),
+        },
     )
     return Game(
         shown=shown,
@@ -105,6 +118,8 @@ def make_game(
                 for name, column in _groups(dataset, chosen).items()
             },
         ),
+        attribute=attribute,
+        category={name: int(c) for name, c in zip(ids, categories, strict=attribute is not None)},
     )
 
 

@@ -149,6 +149,8 @@ class _Run:
             return
         game = self._prepared.game
         self._vault.write_membership(game.truth)
+        if game.attribute is not None:
+            self._vault.write_attributes(game.attribute.name, dict(game.category))
         self._vault.write_split(split_record(self._prepared))
         self._vault.write_victims(victims_parcel(self._prepared))
         if self._config.privacy.noise_key is not None:

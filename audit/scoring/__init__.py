@@ -1,5 +1,7 @@
 """The only place where a guess meets the truth."""
 
+from audit.scoring.attribute import ATTRIBUTE_METRICS as ATTRIBUTE_METRICS
+from audit.scoring.attribute import score_attribute as score_attribute
 from audit.scoring.exposure import most_exposed as most_exposed
 from audit.scoring.exposure import roc_points as roc_points
 from audit.scoring.groups import GroupScores as GroupScores

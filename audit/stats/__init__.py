@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from audit.stats.families import holm as holm
     from audit.stats.gaussian import epsilon_of_mu as epsilon_of_mu
     from audit.stats.interval import Interval as Interval
+    from audit.stats.paired import difference_interval as difference_interval
+    from audit.stats.paired import paired_difference_interval as paired_difference_interval
     from audit.stats.proportions import advantage_interval as advantage_interval
     from audit.stats.proportions import clopper_pearson_interval as clopper_pearson_interval
     from audit.stats.proportions import wilson_interval as wilson_interval
@@ -57,6 +59,7 @@ _MODULES: Final[dict[str, tuple[str, ...]]] = {
     "families": ("holm",),
     "gaussian": ("epsilon_of_mu",),
     "interval": ("Interval",),
+    "paired": ("difference_interval", "paired_difference_interval"),
     "proportions": ("advantage_interval", "clopper_pearson_interval", "wilson_interval"),
     "reconstruction": ("match", "mse", "psnr", "ssim"),
     "repeats": ("student_interval",),

@@ -17,9 +17,18 @@ from audit.core.views import View
 from audit.disclosure import Disclosure
 from audit.store.run import RunDirectory
 
-ROWS = [(entry, adversary) for entry in ATTACKS.values() for adversary in entry.adversaries]
+ROWS = [  # attribute inference has a view of its own: test_attribute.py
+    (entry, adversary)
+    for entry in ATTACKS.values()
+    if entry.family is not Family.ATTRIBUTE
+    for adversary in entry.adversaries
+]
 NAMES = [f"{entry.id}-{adversary}" for entry, adversary in ROWS]
-OF_ANOTHER_KIND = {Family.MEMBERSHIP: Adversary.SERVER, Family.INVERSION: Adversary.RECIPIENT}
+OF_ANOTHER_KIND = {
+    Family.MEMBERSHIP: Adversary.SERVER,
+    Family.INVERSION: Adversary.RECIPIENT,
+    Family.ATTRIBUTE: Adversary.RECIPIENT,
+}
 
 
 def view_of(path: Path, adversary: Adversary, *, cell: int = 0) -> View:
