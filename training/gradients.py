@@ -19,6 +19,9 @@ NUMBERS = 2**21
 PERCEPTRON_CHUNK = 2048
 """Records at a time where no gradient is built."""
 
+SUM_CHUNK = 512
+"""Records at a time in a weighted sum of gradients."""
+
 Loss = Callable[[Tensor, Tensor], Tensor]
 Parts = tuple[Tensor, Tensor]
 
@@ -44,10 +47,10 @@ def gradient_products(
         The norms of linear layers: Goodfellow 2015, arXiv:1510.01799, section 4; the products with
         a direction go the same way.
     """
-    offsets = torch.tensor(class_priors).log() if class_priors is not None else torch.zeros(())
+    each = _losses(class_priors)
 
     def loss(logits: Tensor, label: Tensor) -> Tensor:
-        return nn.functional.cross_entropy(logits + offsets, label, reduction="sum")
+        return each(logits, label).sum()
 
     stacked = [
         torch.stack([d[i] for d in directions]) for i in range(len(list(module.parameters())))
@@ -62,6 +65,49 @@ def gradient_products(
     ]
     products, squares = (torch.cat(part) for part in zip(*parts, strict=True))
     return GradientProducts(products=products.numpy(), norms=squares.sqrt().numpy())
+
+
+def gradient_sums(
+    module: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    coefficients: Tensor,
+    *,
+    class_priors: Sequence[float] | None = None,
+) -> list[list[Tensor]]:
+    """Return sums of the records' gradients: the transpose of ``gradient_products``.
+
+    Args:
+        module: The trained part of a model, in evaluation mode.
+        inputs: What it takes, shape (records, ...).
+        labels: Shape (records,).
+        coefficients: Of each record's gradient in each sum, shape (records, sums).
+        class_priors: Shares of the classes that the loss evens out; None: cross-entropy as it is.
+
+    Returns:
+        For each sum, tensors in the order and shapes of the module's parameters.
+    """
+    loss = _losses(class_priors)
+    parameters = list(module.parameters())
+    sums = [[torch.zeros_like(p) for p in parameters] for _ in range(coefficients.shape[1])]
+    split = (torch.split(part, SUM_CHUNK) for part in (inputs, labels, coefficients))
+    for x, y, weights in zip(*split, strict=True):
+        losses = loss(module(x), y)
+        for total, weight in zip(sums, weights.T, strict=True):
+            parts = torch.autograd.grad((losses * weight).sum(), parameters, retain_graph=True)
+            for i, part in enumerate(parts):
+                total[i] += part
+    return sums
+
+
+def _losses(class_priors: Sequence[float] | None) -> Loss:
+    """Return the training loss of each record."""
+    offsets = torch.tensor(class_priors).log() if class_priors is not None else torch.zeros(())
+
+    def losses(logits: Tensor, labels: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(logits + offsets, labels, reduction="none")
+
+    return losses
 
 
 def _any(

@@ -71,6 +71,22 @@ def test_products_and_norms_are_those_of_one_backward_pass_a_record(
     np.testing.assert_allclose(found.products / scale, products / scale, atol=1e-5)
 
 
+@pytest.mark.parametrize("priors", [None, PRIORS], ids=["plain", "priors"])
+@pytest.mark.parametrize("name", MODELS)
+def test_sums_are_the_transpose_of_products(
+    name: str, priors: tuple[float, ...] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.gradients.SUM_CHUNK", 16)
+    built = architecture(MODELS[name], (1, 8, 8), 3)
+    weights = direction = built.initial(3)
+    c = named_generator(7, name).normal(size=(RECORDS, 2))
+    found = built.gradient_products(weights, IMAGES, LABELS, [direction], class_priors=priors)
+    sums = built.gradient_sums(weights, IMAGES, LABELS, c, class_priors=priors)
+    along = [sum((total[n] * direction[n]).sum() for n in total) for total in sums]
+    assert [set(total) for total in sums] == [set(weights)] * 2
+    np.testing.assert_allclose(along, found.products[:, 0] @ c, rtol=1e-3, atol=1e-4)
+
+
 def twice() -> nn.Sequential:
     layer = nn.Linear(4, 4)
     return nn.Sequential(layer, nn.Tanh(), layer)
