@@ -6,11 +6,14 @@ all of a record's gradient is never kept: it may have more numbers than the reco
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from audit.core.views import GradientProducts
+from audit.core.views import GradientProducts, Weights
+from training.features.fixed import trained_part
 from training.layers import is_perceptron
 
 NUMBERS = 2**21
@@ -24,6 +27,37 @@ SUM_CHUNK = 512
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Parts = tuple[Tensor, Tensor]
+
+
+def named_products(
+    module: nn.Module,
+    inputs: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    directions: Sequence[Weights],
+    *,
+    class_priors: Sequence[float] | None,
+) -> GradientProducts:
+    """``gradient_products`` of a whole model, its directions by parameter name."""
+    trained, x, names = _trained(module, inputs)
+    ordered = [[torch.from_numpy(np.asarray(d[name])) for name in names] for d in directions]
+    return gradient_products(
+        trained, x, torch.from_numpy(labels), ordered, class_priors=class_priors
+    )
+
+
+def named_sums(
+    module: nn.Module,
+    inputs: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    coefficients: NDArray[np.float64],
+    *,
+    class_priors: Sequence[float] | None,
+) -> list[dict[str, NDArray[np.float32]]]:
+    """``gradient_sums`` of a whole model, by parameter name."""
+    trained, x, names = _trained(module, inputs)
+    weights = torch.from_numpy(coefficients.astype(np.float32))
+    found = gradient_sums(trained, x, torch.from_numpy(labels), weights, class_priors=class_priors)
+    return [{n: part.numpy() for n, part in zip(names, parts, strict=True)} for parts in found]
 
 
 def gradient_products(
@@ -98,6 +132,13 @@ def gradient_sums(
             for i, part in enumerate(parts):
                 total[i] += part
     return sums
+
+
+def _trained(module: nn.Module, inputs: NDArray[np.float32]) -> tuple[nn.Module, Tensor, list[str]]:
+    """Return the part that is trained, what it takes, and its parameters' names in order."""
+    trained, x = trained_part(module, inputs)
+    names = {id(p): name for name, p in module.named_parameters()}
+    return trained, x, [names[id(p)] for p in trained.parameters()]
 
 
 def _losses(class_priors: Sequence[float] | None) -> Loss:

@@ -18,7 +18,7 @@ from training.features.fixed import FixedFeatures, trained_part
 from training.features.gradients import OrientedGradients
 from training.features.kernel import KernelLift
 from training.features.upright import Brightness, Upright
-from training.gradients import gradient_products, gradient_sums
+from training.gradients import named_products, named_sums
 from training.layers import StandardizedConv2d
 
 Builder = Callable[..., nn.Module]
@@ -235,13 +235,8 @@ class TorchArchitecture:
             directions: Vectors in parameter space, by parameter name.
             class_priors: As in training: shares of the classes that the loss evens out.
         """
-        trained, x, ordered = self._trained(weights, inputs)
-        return gradient_products(
-            trained,
-            x,
-            torch.from_numpy(labels),
-            [[torch.from_numpy(np.asarray(d[n])) for n in ordered] for d in directions],
-            class_priors=class_priors,
+        return named_products(
+            self.module(weights), inputs, labels, directions, class_priors=class_priors
         )
 
     def gradient_sums(
@@ -253,35 +248,10 @@ class TorchArchitecture:
         *,
         class_priors: Sequence[float] | None = None,
     ) -> list[dict[str, NDArray[np.float32]]]:
-        """Sum the records' own gradients of the training loss with given coefficients.
-
-        Args:
-            weights: Where the gradients are taken.
-            inputs: Records, shape (records, *input shape).
-            labels: Shape (records,).
-            coefficients: Shape (records, sums).
-            class_priors: As in training: shares of the classes that the loss evens out.
-        """
-        trained, x, ordered = self._trained(weights, inputs)
-        found = gradient_sums(
-            trained,
-            x,
-            torch.from_numpy(labels),
-            torch.from_numpy(coefficients.astype(np.float32)),
-            class_priors=class_priors,
+        """Sum the same gradients with each column of coefficients (records, sums)."""
+        return named_sums(
+            self.module(weights), inputs, labels, coefficients, class_priors=class_priors
         )
-        return [
-            {n: part.numpy() for n, part in zip(ordered, parts, strict=True)} for parts in found
-        ]
-
-    def _trained(
-        self, weights: Weights, inputs: NDArray[np.float32]
-    ) -> tuple[nn.Module, torch.Tensor, list[str]]:
-        """Return the part that is trained, what it takes, and its parameters' names in order."""
-        module = self.module(weights)
-        trained, x = trained_part(module, inputs)
-        names = {id(p): name for name, p in module.named_parameters()}
-        return trained, x, [names[id(p)] for p in trained.parameters()]
 
     def ordered(self, weights: Weights) -> dict[str, NDArray[np.float32]]:
         """Return weights in the order of the module's parameters, which files do not keep.
