@@ -17,6 +17,7 @@ from torch import nn
 from audit.core.errors import AuditError
 from training.augmentation import shifted
 from training.features.fixed import trained_part
+from training.layers import is_perceptron
 from training.models import flatten, to_weights
 from training.randomness import NoiseStream
 
@@ -28,10 +29,6 @@ CHUNK = 128
 
 GHOST_CHUNK = 4096
 """The same where only the gradients' norms are."""
-
-
-PERCEPTRON = {nn.Flatten, nn.Linear, nn.ReLU, nn.Sigmoid, nn.Tanh}
-"""Layers of the models that need no more than the norms."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,8 +166,7 @@ def _step(module: nn.Module, plan: LocalPlan, noise: NoiseStream) -> _Step:
     sgd = torch.optim.SGD(module.parameters(), lr=plan.learning_rate, momentum=plan.momentum)
     if plan.noise_multiplier is None:
         return _PlainStep(module, sgd, plan)
-    perceptron = isinstance(module, nn.Sequential) and all(type(m) in PERCEPTRON for m in module)
-    return (_GhostStep if perceptron else _RecordStep)(module, sgd, plan, noise)
+    return (_GhostStep if is_perceptron(module) else _RecordStep)(module, sgd, plan, noise)
 
 
 class _PlainStep:

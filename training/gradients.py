@@ -1,15 +1,63 @@
-"""Each record's own gradient, held against directions in parameter space a few at a time."""
+"""Each record's own gradient, held against directions in parameter space.
 
-from collections.abc import Sequence
+The attacks on updates need no more of a gradient than its inner products and its length, so that
+all of a record's gradient is never kept: it may have more numbers than the record.
+"""
 
+from collections.abc import Callable, Sequence
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from audit.core.views import GradientProducts
+from audit.core.views import GradientProducts, Weights
+from training.features.fixed import trained_part
+from training.layers import is_perceptron
 
-CHUNK = 128
-"""Records whose gradients are in memory at a time."""
+NUMBERS = 2**21
+"""Gradient entries in memory at a time, over all records of a chunk: few enough to be fast."""
+
+PERCEPTRON_CHUNK = 2048
+"""Records at a time where no gradient is built."""
+
+SUM_CHUNK = 512
+"""Records at a time in a weighted sum of gradients."""
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+Parts = tuple[Tensor, Tensor]
+
+
+def named_products(
+    module: nn.Module,
+    inputs: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    directions: Sequence[Weights],
+    *,
+    class_priors: Sequence[float] | None,
+) -> GradientProducts:
+    """``gradient_products`` of a whole model, its directions by parameter name."""
+    trained, x, names = _trained(module, inputs)
+    ordered = [[torch.from_numpy(np.asarray(d[name])) for name in names] for d in directions]
+    return gradient_products(
+        trained, x, torch.from_numpy(labels), ordered, class_priors=class_priors
+    )
+
+
+def named_sums(
+    module: nn.Module,
+    inputs: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    coefficients: NDArray[np.float64],
+    *,
+    class_priors: Sequence[float] | None,
+) -> list[dict[str, NDArray[np.float32]]]:
+    """``gradient_sums`` of a whole model, by parameter name."""
+    trained, x, names = _trained(module, inputs)
+    weights = torch.from_numpy(coefficients.astype(np.float32))
+    found = gradient_sums(trained, x, torch.from_numpy(labels), weights, class_priors=class_priors)
+    return [{n: part.numpy() for n, part in zip(names, parts, strict=True)} for parts in found]
 
 
 def gradient_products(
@@ -28,23 +76,137 @@ def gradient_products(
         labels: Shape (records,).
         directions: Tensors in the order and shapes of the module's parameters.
         class_priors: Shares of the classes that the loss evens out; None: cross-entropy as it is.
+
+    Source:
+        The norms of linear layers: Goodfellow 2015, arXiv:1510.01799, section 4; the products with
+        a direction go the same way.
     """
+    each = _losses(class_priors)
+
+    def loss(logits: Tensor, label: Tensor) -> Tensor:
+        return each(logits, label).sum()
+
+    stacked = [
+        torch.stack([d[i] for d in directions]) for i in range(len(list(module.parameters())))
+    ]
+    if _is_flat_perceptron(module, inputs):
+        chunk, of_chunk = PERCEPTRON_CHUNK, _perceptron
+    else:
+        chunk, of_chunk = max(1, NUMBERS // sum(p.numel() for p in module.parameters())), _any
+    parts = [
+        of_chunk(module, x, y, stacked, loss)
+        for x, y in zip(torch.split(inputs, chunk), torch.split(labels, chunk), strict=True)
+    ]
+    products, squares = (torch.cat(part) for part in zip(*parts, strict=True))
+    return GradientProducts(products=products.numpy(), norms=squares.sqrt().numpy())
+
+
+def gradient_sums(
+    module: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    coefficients: Tensor,
+    *,
+    class_priors: Sequence[float] | None = None,
+) -> list[list[Tensor]]:
+    """Return sums of the records' gradients: the transpose of ``gradient_products``.
+
+    Args:
+        module: The trained part of a model, in evaluation mode.
+        inputs: What it takes, shape (records, ...).
+        labels: Shape (records,).
+        coefficients: Of each record's gradient in each sum, shape (records, sums).
+        class_priors: Shares of the classes that the loss evens out; None: cross-entropy as it is.
+
+    Returns:
+        For each sum, tensors in the order and shapes of the module's parameters.
+    """
+    loss = _losses(class_priors)
+    parameters = list(module.parameters())
+    sums = [[torch.zeros_like(p) for p in parameters] for _ in range(coefficients.shape[1])]
+    split = (torch.split(part, SUM_CHUNK) for part in (inputs, labels, coefficients))
+    for x, y, weights in zip(*split, strict=True):
+        losses = loss(module(x), y)
+        for total, weight in zip(sums, weights.T, strict=True):
+            parts = torch.autograd.grad((losses * weight).sum(), parameters, retain_graph=True)
+            for i, part in enumerate(parts):
+                total[i] += part
+    return sums
+
+
+def _trained(module: nn.Module, inputs: NDArray[np.float32]) -> tuple[nn.Module, Tensor, list[str]]:
+    """Return the part that is trained, what it takes, and its parameters' names in order."""
+    trained, x = trained_part(module, inputs)
+    names = {id(p): name for name, p in module.named_parameters()}
+    return trained, x, [names[id(p)] for p in trained.parameters()]
+
+
+def _losses(class_priors: Sequence[float] | None) -> Loss:
+    """Return the training loss of each record."""
+    offsets = torch.tensor(class_priors).log() if class_priors is not None else torch.zeros(())
+
+    def losses(logits: Tensor, labels: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(logits + offsets, labels, reduction="none")
+
+    return losses
+
+
+def _any(
+    module: nn.Module, inputs: Tensor, labels: Tensor, directions: Sequence[Tensor], loss: Loss
+) -> Parts:
+    """Return products and squared norms by way of the gradients themselves, for any layer."""
     parameters = {name: p.detach() for name, p in module.named_parameters()}
-    offsets = torch.tensor(class_priors).log() if class_priors is not None else None
 
-    def loss(current: dict[str, Tensor], record: Tensor, label: Tensor) -> Tensor:
+    def of_one(current: dict[str, Tensor], record: Tensor, label: Tensor) -> Tensor:
         logits: Tensor = functional_call(module, current, (record[None],))
-        if offsets is not None:
-            logits = logits + offsets
-        return nn.functional.cross_entropy(logits, label[None])
+        return loss(logits, label[None])
 
-    each = vmap(grad(loss), in_dims=(None, 0, 0))
-    stacked = [torch.stack([d[i] for d in directions]) for i in range(len(parameters))]
-    products, norms = [], []
-    for some, of in zip(torch.split(inputs, CHUNK), torch.split(labels, CHUNK), strict=True):
-        gradients = [g.flatten(1) for g in each(parameters, some, of).values()]
-        products.append(
-            sum(g @ d.flatten(1).T for g, d in zip(gradients, stacked, strict=True)).double()
-        )
-        norms.append(sum(g.square().sum(dim=1) for g in gradients).double().sqrt())
-    return GradientProducts(products=torch.cat(products).numpy(), norms=torch.cat(norms).numpy())
+    each = vmap(grad(of_one), in_dims=(None, 0, 0))(parameters, inputs, labels)
+    gradients = [g.flatten(1) for g in each.values()]
+    products = [g @ d.flatten(1).T for g, d in zip(gradients, directions, strict=True)]
+    squares = [g.square().sum(dim=1) for g in gradients]
+    return _summed(products), _summed(squares)
+
+
+def _perceptron(
+    module: nn.Module, inputs: Tensor, labels: Tensor, directions: Sequence[Tensor], loss: Loss
+) -> Parts:
+    """The same in closed form: a record's gradient of a linear layer is one outer product."""
+    entering, leaving = [], []
+    x = inputs
+    for layer in _layers(module):
+        if isinstance(layer, nn.Linear):
+            entering.append(x.detach())
+        x = layer(x)
+        if isinstance(layer, nn.Linear):
+            leaving.append(x)
+    errors = torch.autograd.grad(loss(x, labels), leaving)
+    left = iter(directions)
+    products, squares = [], []
+    layers = [layer for layer in _layers(module) if isinstance(layer, nn.Linear)]
+    for layer, a, error in zip(layers, entering, errors, strict=True):
+        products.append(torch.stack([((error @ d) * a).sum(dim=1) for d in next(left)], dim=1))
+        lengths = a.square().sum(dim=1)
+        if layer.bias is not None:
+            products.append(error @ next(left).T)
+            lengths = lengths + 1
+        squares.append(lengths * error.square().sum(dim=1))
+    return _summed(products), _summed(squares)
+
+
+def _is_flat_perceptron(module: nn.Module, inputs: Tensor) -> bool:
+    """Whether each of its linear layers, none of them used twice, takes one row a record."""
+    if not is_perceptron(module):
+        return False
+    layers = _layers(module)
+    flat = inputs.dim() == 2 or isinstance(layers[0], nn.Flatten)
+    return flat and len({id(layer) for layer in layers}) == len(layers)
+
+
+def _layers(module: nn.Module) -> list[nn.Module]:
+    """Return a sequence's layers, one that is used twice two times."""
+    return list(module) if isinstance(module, nn.Sequential) else []
+
+
+def _summed(parts: Sequence[Tensor]) -> Tensor:
+    return torch.stack([part.double() for part in parts]).sum(dim=0)

@@ -1,4 +1,4 @@
-"""A layer of our own, and how Opacus gets each record's gradient of it."""
+"""A layer of our own, how Opacus gets each record's gradient of it, and plain perceptrons."""
 
 import copy
 from collections.abc import Mapping
@@ -8,6 +8,9 @@ import torch
 from opacus.grad_sample import register_grad_sampler
 from opacus.grad_sample.conv import compute_conv_grad_sample
 from torch import Tensor, nn
+
+PERCEPTRON = {nn.Flatten, nn.Linear, nn.ReLU, nn.Sigmoid, nn.Tanh}
+"""Layers of the models whose records' gradients need not be built."""
 
 SMALLEST_SQUARE = 1e-8
 """Added to a filter's squared norm, so that a filter of equal weights gives no division by 0."""
@@ -47,6 +50,11 @@ class StandardizedConv2d(nn.Conv2d):
         filters = self.gain * centred / norms
         outputs: Tensor = self._conv_forward(inputs, filters, self.bias)
         return outputs
+
+
+def is_perceptron(module: nn.Module) -> bool:
+    """Whether a model is a plain sequence of linear layers and activations."""
+    return isinstance(module, nn.Sequential) and all(type(m) in PERCEPTRON for m in module)
 
 
 def _centred(weight: Tensor) -> tuple[Tensor, Tensor]:

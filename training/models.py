@@ -18,7 +18,7 @@ from training.features.fixed import FixedFeatures, trained_part
 from training.features.gradients import OrientedGradients
 from training.features.kernel import KernelLift
 from training.features.upright import Brightness, Upright
-from training.gradients import gradient_products
+from training.gradients import named_products, named_sums
 from training.layers import StandardizedConv2d
 
 Builder = Callable[..., nn.Module]
@@ -235,16 +235,22 @@ class TorchArchitecture:
             directions: Vectors in parameter space, by parameter name.
             class_priors: As in training: shares of the classes that the loss evens out.
         """
-        module = self.module(weights)
-        trained, x = trained_part(module, inputs)
-        names = {id(p): name for name, p in module.named_parameters()}
-        ordered = [names[id(p)] for p in trained.parameters()]
-        return gradient_products(
-            trained,
-            x,
-            torch.from_numpy(labels),
-            [[torch.from_numpy(np.asarray(d[n])) for n in ordered] for d in directions],
-            class_priors=class_priors,
+        return named_products(
+            self.module(weights), inputs, labels, directions, class_priors=class_priors
+        )
+
+    def gradient_sums(
+        self,
+        weights: Weights,
+        inputs: NDArray[np.float32],
+        labels: NDArray[np.int64],
+        coefficients: NDArray[np.float64],
+        *,
+        class_priors: Sequence[float] | None = None,
+    ) -> list[dict[str, NDArray[np.float32]]]:
+        """Sum the same gradients with each column of coefficients (records, sums)."""
+        return named_sums(
+            self.module(weights), inputs, labels, coefficients, class_priors=class_priors
         )
 
     def ordered(self, weights: Weights) -> dict[str, NDArray[np.float32]]:

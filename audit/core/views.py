@@ -53,6 +53,17 @@ class Architecture(Protocol):
     ) -> "GradientProducts":
         """Hold each record's own gradient against given directions in parameter space."""
 
+    def gradient_sums(
+        self,
+        weights: Weights,
+        inputs: NDArray[np.float32],
+        labels: NDArray[np.int64],
+        coefficients: NDArray[np.float64],
+        *,
+        class_priors: Sequence[float] | None = None,
+    ) -> Sequence[Weights]:
+        """Sum the records' gradients with each column of coefficients (records, sums)."""
+
 
 class Oracle(Protocol):
     """Query access to the released model. Counts what is asked."""
