@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from training.dp_sgd import PERCEPTRON, LocalPlan, train_locally
+from training.dp_sgd import LocalPlan, train_locally
+from training.layers import is_perceptron
 from training.models import load_weights
 from training.randomness import NoiseStream
 
@@ -68,11 +69,6 @@ def train_many(
         yield from _Stack(module, tasks[start : start + size], plan).train(
             flat, torch.from_numpy(labels)
         )
-
-
-def is_perceptron(module: nn.Module) -> bool:
-    """Whether a module is a stack of linear layers that can be trained many at a time."""
-    return isinstance(module, nn.Sequential) and all(type(m) in PERCEPTRON for m in module)
 
 
 def set_flat(module: nn.Module, flat: NDArray[np.float32]) -> nn.Module:

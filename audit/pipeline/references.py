@@ -23,10 +23,11 @@ from audit.formats.parcels import parcel_digest, read_parcel
 from audit.pipeline.game import Game
 from audit.pipeline.prepare import Prepared, prepare
 from audit.store.run import RunDirectory
-from training.batched import LocalTask, is_perceptron, train_many
+from training.batched import LocalTask, train_many
 from training.data.configured import cached_dataset, data_root
 from training.data.spec import DataSpec
 from training.features.fixed import trained_part
+from training.layers import is_perceptron
 from training.models import architecture, flatten, to_weights
 from training.randomness import NoiseStream
 from training.references import ReferenceRecipe, train_references

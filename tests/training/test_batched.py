@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from audit.core.config import ModelConfig
-from training.batched import LocalTask, is_perceptron, set_flat, train_many
+from training.batched import LocalTask, set_flat, train_many
 from training.dp_sgd import LocalPlan, train_locally
+from training.layers import is_perceptron
 from training.models import architecture, flatten, to_weights
 from training.randomness import NoiseStream
 
