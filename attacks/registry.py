@@ -47,6 +47,7 @@ class Entry:
         return build(budget)
 
 
+_MODEL = (Adversary.QUERY, Adversary.RECIPIENT)
 _SERVERS = (Adversary.SERVER, Adversary.SECAGG_SERVER)
 
 _ALL = (
@@ -54,7 +55,7 @@ _ALL = (
         id="loss",
         title="loss threshold",
         family=Family.MEMBERSHIP,
-        adversaries=(Adversary.RECIPIENT,),
+        adversaries=_MODEL,
         source="Yeom et al. 2018, arXiv:1709.01604, section 3.2 (adversary 2)",
         module="attacks.membership.loss",
     ),
@@ -65,6 +66,14 @@ _ALL = (
         adversaries=(Adversary.RECIPIENT,),
         source="Adversarial Robustness Toolbox; Yeom et al. 2018, arXiv:1709.01604 (gap attack)",
         module="attacks.membership.art_rule",
+    ),
+    Entry(
+        id="modified-entropy",
+        title="modified prediction entropy threshold",
+        family=Family.MEMBERSHIP,
+        adversaries=_MODEL,
+        source="Song and Mittal 2021, arXiv:2003.10595, section 3.2.2",
+        module="attacks.membership.modified_entropy",
     ),
     Entry(
         id="prior-mean",
