@@ -121,6 +121,14 @@ _ALL = (
         references=True,
     ),
     Entry(
+        id="art-decision-boundary",
+        title="label-only distance to the decision boundary",
+        family=Family.MEMBERSHIP,
+        adversaries=_MODEL,
+        source="Adversarial Robustness Toolbox; Choquette-Choo et al. 2021, arXiv:2007.14321",
+        module="attacks.membership.art_decision_boundary",
+    ),
+    Entry(
         id="prior-mean",
         title="baseline without gradient: the population's mean record",
         family=Family.INVERSION,
