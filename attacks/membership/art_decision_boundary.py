@@ -205,7 +205,7 @@ def numpy_seeded(rng: np.random.Generator) -> Iterator[None]:
 def build(budget: Budget) -> ArtDecisionBoundary:
     """Return the attack with a budget's candidates and steps."""
     most, iterations, evaluations = {
-        Budget.QUICK: (60, 3, 20),
+        Budget.QUICK: (100, 3, 20),
         Budget.STANDARD: (400, 10, 50),
         Budget.THOROUGH: (2000, 25, 100),
     }[budget]
