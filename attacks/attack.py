@@ -11,6 +11,7 @@ from audit.core.guesses import Guess
 from audit.core.views import (
     Observation,
     QueryView,
+    Records,
     References,
     SecaggServerView,
     ServerView,
@@ -59,22 +60,25 @@ def released_model(view: View, attack: str) -> Weights:
     return released
 
 
-def answers(view: View, attack: str) -> NDArray[np.float64]:
-    """Return what the released model says of each candidate.
+def answers(view: View, attack: str, records: Records | None = None) -> NDArray[np.float64]:
+    """Return what the released model says of each record.
+
+    Args:
+        view: The view.
+        attack: Id of the attack that asks, for the error.
+        records: The records; None: the candidates.
 
     Returns:
-        Logits, or log-probabilities where only those are seen, shape (candidates, classes): either
+        Logits, or log-probabilities where only those are seen, shape (records, classes): either
         way their softmax is the model's answer.
 
     Raises:
         ViewError: The view has neither the released model nor an oracle of it.
     """
-    background = view.background
+    inputs = (records or view.background.candidates).inputs
     if isinstance(view, QueryView):
-        chances = view.oracle.probabilities(background.candidates.inputs)
-        return np.log(np.maximum(chances, np.finfo(np.float64).tiny))
-    weights = released_model(view, attack)
-    return background.architecture.logits(weights, background.candidates.inputs)
+        return np.log(np.maximum(view.oracle.probabilities(inputs), np.finfo(np.float64).tiny))
+    return view.background.architecture.logits(released_model(view, attack), inputs)
 
 
 def reference_models(view: View, attack: str) -> References:

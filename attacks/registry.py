@@ -48,6 +48,7 @@ class Entry:
         return build(budget)
 
 
+_MODEL = (Adversary.QUERY, Adversary.RECIPIENT)
 _SERVERS = (Adversary.SERVER, Adversary.SECAGG_SERVER)
 
 _ALL = (
@@ -55,7 +56,7 @@ _ALL = (
         id="loss",
         title="loss threshold",
         family=Family.MEMBERSHIP,
-        adversaries=(Adversary.RECIPIENT,),
+        adversaries=_MODEL,
         source="Yeom et al. 2018, arXiv:1709.01604, section 3.2 (adversary 2)",
         module="attacks.membership.loss",
     ),
@@ -66,6 +67,67 @@ _ALL = (
         adversaries=(Adversary.RECIPIENT,),
         source="Adversarial Robustness Toolbox; Yeom et al. 2018, arXiv:1709.01604 (gap attack)",
         module="attacks.membership.art_rule",
+    ),
+    Entry(
+        id="modified-entropy",
+        title="modified prediction entropy threshold",
+        family=Family.MEMBERSHIP,
+        adversaries=_MODEL,
+        source="Song and Mittal 2021, arXiv:2003.10595, section 3.2.2",
+        module="attacks.membership.modified_entropy",
+    ),
+    Entry(
+        id="lira-online",
+        title="likelihood ratio against models with and without the record",
+        family=Family.MEMBERSHIP,
+        adversaries=_MODEL,
+        source="Carlini et al. 2022, arXiv:2112.03570, Algorithm 1 and section VI",
+        module="attacks.membership.lira_online",
+        references=True,
+    ),
+    Entry(
+        id="lira-offline",
+        title="standard score against models without the record",
+        family=Family.MEMBERSHIP,
+        adversaries=_MODEL,
+        source="Carlini et al. 2022, arXiv:2112.03570, section V, offline attack",
+        module="attacks.membership.lira_offline",
+        references=True,
+    ),
+    Entry(
+        id="rmia",
+        title="robust membership inference against population records",
+        family=Family.MEMBERSHIP,
+        adversaries=_MODEL,
+        source="Zarifzadeh et al. 2024, arXiv:2312.03262, section 3 and Algorithm 1",
+        module="attacks.membership.rmia",
+        references=True,
+    ),
+    Entry(
+        id="bavaria",
+        title="Bayesian likelihood ratio for few reference models",
+        family=Family.MEMBERSHIP,
+        adversaries=_MODEL,
+        source="Brännvall 2026, arXiv:2603.11799, BaVarIA-t",
+        module="attacks.membership.bavaria",
+        references=True,
+    ),
+    Entry(
+        id="art-black-box",
+        title="ART's attack model, fitted on reference models",
+        family=Family.MEMBERSHIP,
+        adversaries=_MODEL,
+        source="Adversarial Robustness Toolbox; Shokri et al. 2017, arXiv:1610.05820, section V",
+        module="attacks.membership.art_black_box",
+        references=True,
+    ),
+    Entry(
+        id="art-decision-boundary",
+        title="label-only distance to the decision boundary",
+        family=Family.MEMBERSHIP,
+        adversaries=_MODEL,
+        source="Adversarial Robustness Toolbox; Choquette-Choo et al. 2021, arXiv:2007.14321",
+        module="attacks.membership.art_decision_boundary",
     ),
     Entry(
         id="update-cosine",

@@ -1,9 +1,9 @@
 """Loss threshold: a record on which the released model's loss is low is called a member."""
 
 import numpy as np
-from scipy.special import log_softmax
 
-from attacks.attack import Budget, released_model
+from attacks.attack import Budget, answers
+from attacks.membership.likelihood import log_probability
 from audit.core.guesses import MembershipGuess
 from audit.core.views import View
 
@@ -17,15 +17,13 @@ class LossThreshold:
     """
 
     def guess(self, view: View, rng: np.random.Generator) -> MembershipGuess:
-        """Return minus the cross-entropy of each candidate; ``rng`` is not used.
+        """Return minus the cross-entropy of each candidate, nats; ``rng`` is not used.
 
         Raises:
-            ViewError: The view has no released weights.
+            ViewError: The view has neither the released model nor an oracle of it.
         """
-        weights = released_model(view, "loss")
         candidates = view.background.candidates
-        logits = view.background.architecture.logits(weights, candidates.inputs)
-        scores = log_softmax(logits, axis=1)[np.arange(len(logits)), candidates.labels]
+        scores = log_probability(answers(view, "loss"), candidates.labels)
         return MembershipGuess(candidates=candidates.ids, scores=scores)
 
 

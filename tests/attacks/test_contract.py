@@ -2,7 +2,9 @@
 
 import dataclasses
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from audit.core.adversaries import Adversary
 from audit.core.errors import ConfigError, ViewError
 from audit.core.guesses import Guess, MembershipGuess, ReconstructionGuess
 from audit.core.randomness import named_generator
-from audit.core.views import View
+from audit.core.views import Background, View
 from audit.disclosure import Disclosure
 from audit.store.run import RunDirectory
 
@@ -21,15 +23,17 @@ ROWS = [
     (entry, adversary)
     for entry in ATTACKS.values()
     if entry.family is not Family.ATTRIBUTE  # a view of its own: test_attribute.py
-    and not entry.references  # these have their own tests, with references
     for adversary in entry.adversaries
 ]
-ON_MODELS = [
-    entry
-    for entry in ATTACKS.values()
-    if entry.family is Family.MEMBERSHIP and Adversary.RECIPIENT in entry.adversaries
-]
 NAMES = [f"{entry.id}-{adversary}" for entry, adversary in ROWS]
+ON_THE_RELEASED_MODEL = [
+    (entry, adversary)
+    for entry, adversary in ROWS
+    if entry.family is Family.MEMBERSHIP and adversary in {Adversary.QUERY, Adversary.RECIPIENT}
+]
+MODEL_NAMES = [f"{entry.id}-{adversary}" for entry, adversary in ON_THE_RELEASED_MODEL]
+
+Adds = Callable[[Background], Background]
 
 
 def of_another_kind(entry: Entry) -> Adversary:
@@ -44,6 +48,19 @@ def view_of(path: Path, adversary: Adversary, *, cell: int = 0) -> View:
     if isinstance(getattr(view, "probes", None), tuple):  # one probe is enough for a contract
         view = dataclasses.replace(view, probes=view.probes[:1])  # type: ignore[call-arg]
     return view
+
+
+def with_references(entry: Entry, view: View, add: Adds) -> View:
+    """Recorded runs hold no reference models: an attack that needs them gets random ones."""
+    if not entry.references:
+        return view
+    return dataclasses.replace(view, background=add(view.background))
+
+
+def of_another_kind(entry: Entry) -> Adversary:
+    """An adversary whose view lacks what this attack needs."""
+    model = {Adversary.QUERY, Adversary.RECIPIENT} & set(entry.adversaries)
+    return Adversary.SERVER if model else Adversary.RECIPIENT
 
 
 def guess(entry: Entry, view: View) -> Guess:
@@ -66,47 +83,63 @@ def same(a: Guess, b: Guess) -> bool:
 
 @pytest.mark.parametrize(("entry", "adversary"), ROWS, ids=NAMES)
 def test_a_guess_is_the_same_again_without_the_secrets(
-    entry: Entry, adversary: Adversary, run_copy: Path
+    entry: Entry, adversary: Adversary, run_copy: Path, random_references: Adds
 ) -> None:
-    first = guess(entry, view_of(run_copy, adversary))
+    def again() -> Guess:
+        view = with_references(entry, view_of(run_copy, adversary), random_references)
+        return guess(entry, view)
+
+    first = again()
     shutil.rmtree(run_copy / "secrets")
-    assert same(first, guess(entry, view_of(run_copy, adversary)))
+    assert same(first, again())
 
 
 @pytest.mark.parametrize("entry", ATTACKS.values(), ids=list(ATTACKS))
 def test_a_view_that_lacks_what_an_attack_needs_is_refused_by_name(
-    entry: Entry, trained: Path
+    entry: Entry, trained: Path, random_references: Adds
 ) -> None:
+    view = view_of(trained, of_another_kind(entry))
     with pytest.raises(ViewError, match=entry.id):
-        guess(entry, view_of(trained, of_another_kind(entry)))
+        guess(entry, with_references(entry, view, random_references))
 
 
-@pytest.mark.parametrize(
-    "entry",
-    ON_MODELS,
-    ids=lambda e: e.id,
-)
-def test_membership_attacks_break_an_overfit_model(entry: Entry, overfit: "Overfit") -> None:
+@pytest.mark.parametrize("entry", [e for e in ATTACKS.values() if e.references], ids=lambda e: e.id)
+def test_a_view_without_reference_models_is_refused_by_name(entry: Entry, trained: Path) -> None:
+    with pytest.raises(ViewError, match=f"{entry.id} needs reference models"):
+        guess(entry, view_of(trained, entry.adversaries[0]))
+
+
+def scored(entry: Entry, view: View, overfit: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Scores, and who of the scored candidates is a member."""
+    found = guess(entry, view)
+    assert isinstance(found, MembershipGuess)
+    places = {name: i for i, name in enumerate(overfit.candidates.ids)}
+    return found.scores, overfit.member[[places[name] for name in found.candidates]]
+
+
+@pytest.mark.parametrize(("entry", "adversary"), ON_THE_RELEASED_MODEL, ids=MODEL_NAMES)
+def test_membership_attacks_break_an_overfit_model(
+    entry: Entry, adversary: Adversary, overfit: Any
+) -> None:
     from audit.stats import auc_interval
 
-    scores, member = overfit.scores(entry)
+    scores, member = scored(entry, overfit.view(adversary), overfit)
     interval = auc_interval(scores[member], scores[~member], 0.999)
     assert interval.low > 0.5, interval
 
 
-@pytest.mark.parametrize(
-    "entry",
-    ON_MODELS,
-    ids=lambda e: e.id,
-)
+@pytest.mark.parametrize("trained", [False, True], ids=["untrained", "coin"])
+@pytest.mark.parametrize(("entry", "adversary"), ON_THE_RELEASED_MODEL, ids=MODEL_NAMES)
 def test_membership_attacks_are_at_chance_where_membership_means_nothing(
-    entry: Entry, overfit: "Overfit"
+    entry: Entry, adversary: Adversary, trained: bool, overfit: Any
 ) -> None:
+    """An untrained target with its nominal members, and a trained one with a coin's."""
     from audit.stats import auc_interval
 
-    scores, _ = overfit.scores(entry, trained=False)
-    coin = named_generator(3, "null").permutation(len(scores)) < len(scores) // 2
-    interval = auc_interval(scores[coin], scores[~coin], 0.999)
+    scores, member = scored(entry, overfit.view(adversary, trained=trained), overfit)
+    if trained:
+        member = named_generator(3, "null").permutation(len(scores)) < len(scores) // 2
+    interval = auc_interval(scores[member], scores[~member], 0.999)
     assert interval.low <= 0.5 <= interval.high, interval
 
 
@@ -114,66 +147,3 @@ def test_an_unknown_attack_is_refused_and_a_baseline_comes_along() -> None:
     with pytest.raises(ConfigError, match="nonsense"):
         select(["nonsense"])
     assert [entry.id for entry in select(["dlg"])] == ["prior-mean", "dlg"]
-
-
-class Overfit:
-    """A model trained to memorise forty digits with random labels: the positive control."""
-
-    def __init__(self) -> None:
-        import torch
-        from sklearn.datasets import load_digits
-
-        from audit.core.config import ModelConfig
-        from training.models import architecture, load_weights, to_weights
-
-        digits = load_digits()
-        rng = named_generator(11, "overfit")
-        chosen = rng.permutation(len(digits.target))[:240]
-        self.inputs = (digits.images[chosen, None] / 8 - 1).astype(np.float32)
-        self.labels = rng.integers(0, 10, size=240)
-        self.member = np.arange(240) < 120
-        self.built = architecture(ModelConfig(name="mlp"), (1, 8, 8), 10)
-        self.untrained = self.built.initial(1)
-        module = self.built.build()
-        load_weights(module, self.untrained)
-        optimizer = torch.optim.SGD(module.parameters(), lr=0.5, momentum=0.9)
-        x = torch.from_numpy(self.inputs[self.member])
-        y = torch.from_numpy(self.labels[self.member])
-        for _ in range(300):
-            optimizer.zero_grad()
-            torch.nn.functional.cross_entropy(module(x), y).backward()
-            optimizer.step()
-        self.weights = to_weights(module)
-
-    def scores(self, entry: Entry, *, trained: bool = True) -> tuple[np.ndarray, np.ndarray]:
-        from audit.core.views import Background, Recipe, RecipientView, Records
-
-        records = Records(ids=tuple(map(str, range(240))), inputs=self.inputs, labels=self.labels)
-        recipe = Recipe(
-            rounds=1,
-            local_steps=300,
-            expected_batch_size=120.0,
-            sample_rate=1.0,
-            learning_rate=0.5,
-            momentum=0.9,
-            noise_multiplier=None,
-            max_grad_norm=None,
-        )
-        view = RecipientView(
-            background=Background(
-                architecture=self.built,
-                recipe=recipe,
-                candidates=records,
-                population=records,
-                record_range=(-1.0, 1.0),
-            ),
-            weights=self.weights if trained else self.untrained,
-        )
-        found = guess(entry, view)
-        assert isinstance(found, MembershipGuess)
-        return found.scores, self.member
-
-
-@pytest.fixture(scope="module")
-def overfit() -> Overfit:
-    return Overfit()

@@ -30,6 +30,11 @@ TINY = (
     "-o", "probes.repeats=1",
 )  # fmt: skip
 
+# The loss attack on both cells, by both adversaries that it runs on.
+LOSS_EVERYWHERE = {
+    f"eps-{cell}/{by}/loss" for cell in ("2", "inf") for by in ("query", "recipient")
+}
+
 
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
@@ -143,7 +148,7 @@ def test_an_attack_that_raises_is_recorded_and_the_others_go_on(
         RunDirectory.open(run_copy),
         AttackOptions(only=("loss", "art-rule"), budget=Budget.QUICK),
     )
-    assert set(report.failed) == {"eps-2/recipient/loss", "eps-inf/recipient/loss"}
+    assert set(report.failed) == LOSS_EVERYWHERE
     scores = [json.loads(line) for line in (run_copy / "scores.jsonl").read_text().splitlines()]
     loss = [s for s in scores if s["attack"] == "loss"]
     assert {s["outcome"] for s in loss} == {Outcome.FAILED.value}
@@ -171,7 +176,7 @@ def test_a_guess_that_is_no_number_is_a_recorded_failure(
     monkeypatch.setattr(LossThreshold, "guess", blank)
     options = AttackOptions(only=("loss",), budget=Budget.THOROUGH)
     report = attack(RunDirectory.open(run_copy), options)
-    assert set(report.failed) == {"eps-2/recipient/loss", "eps-inf/recipient/loss"}
+    assert set(report.failed) == LOSS_EVERYWHERE
 
 
 def test_an_interrupt_exits_130_and_the_run_can_be_resumed(tmp_path: Path) -> None:
