@@ -115,20 +115,19 @@ def overfit() -> Overfit:
 
 @pytest.fixture(scope="session")
 def random_references() -> Callable[[Background], Background]:
-    """Give a background four reference models with random weights, the same for every call."""
+    """Give a background four reference models with random weights, the same for every call and round."""
 
     def add(background: Background) -> Background:
         built, candidates = background.architecture, background.candidates
         rng = named_generator(13, "random references")
         half = rng.permutation(len(candidates.labels)) < len(candidates.labels) // 2
         models = [built.initial(seed) for seed in range(4)]
+        said = np.array([built.logits(m, candidates.inputs) for m in models], dtype=np.float32)
         return dataclasses.replace(
             background,
             references=References(
                 trained_on=np.array([half, ~half, half, ~half]),
-                logits=np.array(
-                    [built.logits(m, candidates.inputs) for m in models], dtype=np.float32
-                )[:, None],
+                logits=np.repeat(said[:, None], background.recipe.rounds, axis=1),
                 population_logits=np.array(
                     [built.logits(m, background.population.inputs) for m in models],
                     dtype=np.float32,

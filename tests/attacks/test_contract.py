@@ -36,12 +36,6 @@ MODEL_NAMES = [f"{entry.id}-{adversary}" for entry, adversary in ON_THE_RELEASED
 Adds = Callable[[Background], Background]
 
 
-def of_another_kind(entry: Entry) -> Adversary:
-    """A view on which an attack cannot run."""
-    on_servers = Adversary.SERVER in entry.adversaries
-    return Adversary.RECIPIENT if on_servers else Adversary.SERVER
-
-
 def view_of(path: Path, adversary: Adversary, *, cell: int = 0) -> View:
     run = RunDirectory.open(path)
     view = Disclosure(run, run.config, run.config.cells[cell]).view(adversary)
