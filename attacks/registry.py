@@ -95,6 +95,15 @@ _ALL = (
         references=True,
     ),
     Entry(
+        id="lira-local",
+        title="likelihood ratio with the gap and spread of records as difficult",
+        family=Family.MEMBERSHIP,
+        adversaries=_MODEL,
+        source="this project, after Carlini et al. 2022, arXiv:2112.03570, Algorithm 1",
+        module="attacks.membership.lira_local",
+        references=True,
+    ),
+    Entry(
         id="rmia",
         title="robust membership inference against population records",
         family=Family.MEMBERSHIP,

@@ -4,9 +4,9 @@
 
 Perceptrons on digits, each trained on half of 300 candidates until it remembers them. A world is a
 draw of candidates, population and targets; every target has reference models of its own. Prints
-means over worlds with Student's 95 % interval over worlds, and paired differences from BaVarIA.
-Attacks named on the command line are measured too, where labels are partly random and references
-are few.
+means over worlds with Student's 95 % interval over worlds, and paired differences of the attacks
+made for few references. Attacks named on the command line are measured too, where labels are partly
+random and references are few.
 """
 
 import os
@@ -30,7 +30,15 @@ from audit.stats import auc, tpr_at_fpr
 from training.models import architecture
 
 CANDIDATES, STEPS, WORLDS, TARGETS = 300, 300, 8, 4
-CHEAP = ("loss", "modified-entropy", "lira-online", "lira-offline", "rmia", "bavaria")
+CHEAP = (
+    "loss",
+    "modified-entropy",
+    "lira-online",
+    "lira-offline",
+    "rmia",
+    "bavaria",
+    "lira-local",
+)
 WITH_ART = (*CHEAP, "art-rule", "art-black-box")
 BUILT = architecture(ModelConfig(name="mlp"), (1, 8, 8), 10)
 RECIPE = Recipe(
@@ -157,9 +165,11 @@ def main() -> None:
                 f"  {name:22} AUC {interval(values[:, 0])}  TPR at 5 % FPR {interval(values[:, 1])}"
                 f"  {values[:, 2].mean():.2f} s"
             )
-        for name in ("lira-online", "rmia"):
-            ahead = found["bavaria"] - found[name]
-            print(f"  bavaria - {name:12} AUC {interval(ahead[:, 0])}  TPR {interval(ahead[:, 1])}")
+        for ours in ("bavaria", "lira-local"):
+            for name in ("lira-online", "rmia"):
+                ahead = found[ours] - found[name]
+                pair = f"{ours} - {name}"
+                print(f"  {pair:24} AUC {interval(ahead[:, 0])}  TPR {interval(ahead[:, 1])}")
 
 
 if __name__ == "__main__":

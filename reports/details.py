@@ -5,7 +5,6 @@ from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
-from rich.text import Text
 
 from audit.core.adversaries import Adversary
 from reports.columns import STRONGEST, Row
@@ -21,7 +20,7 @@ def render_details(table: Mapping[str, Any]) -> RenderableType:
         table: The content of ``table.json``.
     """
     rows: list[Row] = table["rows"]
-    return Group(_by_attack(rows), _worst(rows), *_units(rows))
+    return Group(_by_attack(rows), _worst(rows))
 
 
 def _by_attack(rows: Sequence[Row]) -> Table:
@@ -66,11 +65,14 @@ def _worst(rows: Sequence[Row]) -> Table:
             s["slice"]
             for row in rows
             for s in row["leakage"]
-            if s["slice"].startswith("worst-") and s["value"] is not None
-        }
+            if s["value"] is not None
+            and (s["slice"].startswith("worst-") or s["slice"] in {"patients", "hospitals"})
+        },
+        key=lambda name: (not name.startswith("worst-"), name),
     )
     shown = Table(
-        title="The strongest attack: AUC on average, and in the worst group (95 %, joint)",
+        title="The strongest attack: AUC on average, in the worst group (95 %, joint; p-values "
+        "adjusted by Holm), and over whole patients or hospitals",
         title_justify="left",
     )
     for heading in ("cell", "adversary", "attack", "all", *(c.replace("-", " ") for c in columns)):
@@ -90,22 +92,10 @@ def _worst(rows: Sequence[Row]) -> Table:
     return shown
 
 
-def _units(rows: Sequence[Row]) -> list[Text]:
-    """Patients and hospitals as wholes."""
-    notes = []
-    for row in rows:
-        for score in row["leakage"]:
-            if score["slice"] in {"patients", "hospitals"} and score["value"] is not None:
-                who = f"{score['adversary']}, {score['attack']}"
-                said = f"{_cell_title(row)}, {who}: AUC of {score['slice']} {_interval(score)}"
-                notes.append(Text(f"{said} (n = {score['n']})", style="dim"))
-    return notes
-
-
 def _with_group(score: Score | None) -> str:
     if score is None or score["value"] is None:
         return NOT_MEASURED
-    return f"{_interval(score)}\n{score['reason']}"
+    return f"{_interval(score)}\n{score['reason'] or ''}".rstrip()
 
 
 def _interval(score: Score) -> str:

@@ -1,5 +1,6 @@
 """The accuracy / epsilon / leakage table for a terminal."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -135,12 +136,7 @@ def _notes(rows: list[Row]) -> list[Text]:
     if wanted:
         said = "; ".join(f"{m} {', '.join(map(str, c))}" for m, c in wanted)
         notes.append(f"Without information (chance, or the prior-only baseline): {said}.")
-    missing: dict[str, int] = {}
-    for score in scored:
-        if score["value"] is None:
-            reason = f"{score['outcome']}: {score['reason']}"
-            missing[reason] = missing.get(reason, 0) + 1
-    notes += [f"{count} values {reason}" for reason, count in sorted(missing.items())]
+    notes += _missing(scored)
     if any(score["attack"] == STRONGEST for score in scored):
         notes.append(
             "Membership: the strongest attack of each adversary, its interval joint over all; "
@@ -149,6 +145,21 @@ def _notes(rows: list[Row]) -> list[Text]:
     if scored:
         notes.append("A value at chance says that this attack failed, not that nothing leaks.")
     return [*_utility_notes(rows), *(Text(note, style="dim") for note in notes)]
+
+
+def _missing(scored: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Say what was not measured; reasons that differ only in numbers share a line."""
+    alike: dict[str, list[str]] = {}
+    for score in scored:
+        if score["value"] is None:
+            reason = f"{score['outcome']}: {score['reason']}"
+            alike.setdefault(re.sub(r"\d[\d.]*", "N", reason), []).append(reason)
+    lines = []
+    for reasons in alike.values():
+        most = max(set(reasons), key=lambda r: (reasons.count(r), r))
+        others = len(set(reasons)) - 1
+        lines.append(f"{len(reasons)} values {most}{' (and the like)' if others else ''}")
+    return sorted(lines)
 
 
 def _utility_notes(rows: Sequence[Row]) -> list[Text]:

@@ -112,7 +112,7 @@ class ReferenceTrainer:
         kept = self._count * len(cells) - missing
         return (
             f"{missing} reference federations ({self._count} a cell, {kept} kept from before), "
-            f"about {seconds:.0f} core seconds, {processors()} cores"
+            f"about {max(1.0, seconds):.0f} s of one core, {processors()} cores"
         )
 
     def train(self, cell: CellConfig, done: Callable[[int], None]) -> tuple[str, ...]:

@@ -130,7 +130,8 @@ def _worst(
         ]
         top = max(range(len(members)), key=lambda i: intervals[i].value)
         group, score = members[top]
-        said = f"{column} {group.name}, Holm-adjusted p {score.adjusted_p_value:.2g}"
+        named = group.name if column == "hospital" else f"{column} {group.name}"
+        said = f"{named}, adjusted p {score.adjusted_p_value:.2g}"
         hidden = small.get((origin, column), 0)
         if hidden:
             said += f"; {hidden} groups below {SMALLEST} members or non-members suppressed"

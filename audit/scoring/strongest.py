@@ -22,13 +22,17 @@ def score_strongest(guesses: Guesses, truth: MembershipTruth, cell: str) -> list
 
     An adversary can do all that one who sees less can. With k attacks, each has an interval of
     confidence 1 - 0.05/k; then the largest true value lies between the largest lower and the
-    largest upper end with at least 95 %.
+    largest upper end with at least 95 %. The value itself is the largest of k: above chance even
+    where nothing leaks. Guesses that the budget kept to a part of the candidates are left out: few
+    records would widen the interval of all.
 
     Args:
         guesses: All membership guesses on the cell.
         truth: Members and others.
         cell: The cell's id.
     """
+    most = max((len(guess.candidates) for guess in guesses.values()), default=0)
+    guesses = {key: g for key, g in guesses.items() if 2 * len(g.candidates) > most}
     scores = []
     for adversary in Adversary:
         own = {attack: guess for (who, attack), guess in guesses.items() if who is adversary}

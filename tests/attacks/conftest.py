@@ -115,7 +115,7 @@ def overfit() -> Overfit:
 
 @pytest.fixture(scope="session")
 def random_references() -> Callable[[Background], Background]:
-    """Give a background four reference models with random weights, the same for every call and round."""
+    """Give a background four reference models with random weights, the same at every call."""
 
     def add(background: Background) -> Background:
         built, candidates = background.architecture, background.candidates
