@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
+from torch.func import functional_call, grad, jvp, vmap
 
 from audit.core.views import GradientProducts, Weights
 from training.features.fixed import trained_part
@@ -21,6 +21,9 @@ NUMBERS = 2**21
 
 PERCEPTRON_CHUNK = 2048
 """Records at a time where no gradient is built."""
+
+FORWARD_CHUNK = 256
+"""Records at a time in forward differentiation."""
 
 SUM_CHUNK = 512
 """Records at a time in a weighted sum of gradients."""
@@ -36,12 +39,13 @@ def named_products(
     directions: Sequence[Weights],
     *,
     class_priors: Sequence[float] | None,
+    norms: bool = True,
 ) -> GradientProducts:
     """``gradient_products`` of a whole model, its directions by parameter name."""
     trained, x, names = _trained(module, inputs)
     ordered = [[torch.from_numpy(np.asarray(d[name])) for name in names] for d in directions]
     return gradient_products(
-        trained, x, torch.from_numpy(labels), ordered, class_priors=class_priors
+        trained, x, torch.from_numpy(labels), ordered, class_priors=class_priors, norms=norms
     )
 
 
@@ -67,6 +71,7 @@ def gradient_products(
     directions: Sequence[Sequence[Tensor]],
     *,
     class_priors: Sequence[float] | None = None,
+    norms: bool = True,
 ) -> GradientProducts:
     """Return inner products of every record's gradient with every direction, and its norm.
 
@@ -76,21 +81,20 @@ def gradient_products(
         labels: Shape (records,).
         directions: Tensors in the order and shapes of the module's parameters.
         class_priors: Shares of the classes that the loss evens out; None: cross-entropy as it is.
+        norms: Whether they are wanted; without them no gradient is built, whatever the layers.
 
     Source:
         The norms of linear layers: Goodfellow 2015, arXiv:1510.01799, section 4; the products with
         a direction go the same way.
     """
-    each = _losses(class_priors)
-
-    def loss(logits: Tensor, label: Tensor) -> Tensor:
-        return each(logits, label).sum()
-
+    loss = _losses(class_priors)
     stacked = [
         torch.stack([d[i] for d in directions]) for i in range(len(list(module.parameters())))
     ]
     if _is_flat_perceptron(module, inputs):
         chunk, of_chunk = PERCEPTRON_CHUNK, _perceptron
+    elif not norms:
+        chunk, of_chunk = FORWARD_CHUNK, _forward
     else:
         chunk, of_chunk = max(1, NUMBERS // sum(p.numel() for p in module.parameters())), _any
     parts = [
@@ -159,13 +163,31 @@ def _any(
 
     def of_one(current: dict[str, Tensor], record: Tensor, label: Tensor) -> Tensor:
         logits: Tensor = functional_call(module, current, (record[None],))
-        return loss(logits, label[None])
+        return loss(logits, label[None]).sum()
 
     each = vmap(grad(of_one), in_dims=(None, 0, 0))(parameters, inputs, labels)
     gradients = [g.flatten(1) for g in each.values()]
     products = [g @ d.flatten(1).T for g, d in zip(gradients, directions, strict=True)]
     squares = [g.square().sum(dim=1) for g in gradients]
     return _summed(products), _summed(squares)
+
+
+def _forward(
+    module: nn.Module, inputs: Tensor, labels: Tensor, directions: Sequence[Tensor], loss: Loss
+) -> Parts:
+    """Return products by forward differentiation of all losses along a direction; norms as NaN."""
+    names = [name for name, _ in module.named_parameters()]
+    parameters = {name: p.detach() for name, p in module.named_parameters()}
+
+    def losses(current: dict[str, Tensor]) -> Tensor:
+        logits: Tensor = functional_call(module, current, (inputs,))
+        return loss(logits, labels)
+
+    products = [
+        jvp(losses, (parameters,), (dict(zip(names, along, strict=True)),))[1]
+        for along in zip(*directions, strict=True)
+    ]
+    return torch.stack(products, dim=1).double(), torch.full((len(labels),), torch.nan).double()
 
 
 def _perceptron(
@@ -180,7 +202,7 @@ def _perceptron(
         x = layer(x)
         if isinstance(layer, nn.Linear):
             leaving.append(x)
-    errors = torch.autograd.grad(loss(x, labels), leaving)
+    errors = torch.autograd.grad(loss(x, labels).sum(), leaving)
     left = iter(directions)
     products, squares = [], []
     layers = [layer for layer in _layers(module) if isinstance(layer, nn.Linear)]

@@ -225,6 +225,7 @@ class TorchArchitecture:
         directions: Sequence[Weights],
         *,
         class_priors: Sequence[float] | None = None,
+        norms: bool = True,
     ) -> GradientProducts:
         """Hold each record's own gradient of the training loss against given directions.
 
@@ -234,10 +235,10 @@ class TorchArchitecture:
             labels: Shape (records,).
             directions: Vectors in parameter space, by parameter name.
             class_priors: As in training: shares of the classes that the loss evens out.
+            norms: Whether the gradients' norms are wanted too.
         """
-        return named_products(
-            self.module(weights), inputs, labels, directions, class_priors=class_priors
-        )
+        options: dict[str, Any] = {"class_priors": class_priors, "norms": norms}
+        return named_products(self.module(weights), inputs, labels, directions, **options)
 
     def gradient_sums(
         self,

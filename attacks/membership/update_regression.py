@@ -73,7 +73,12 @@ def _coefficients(background: Background, one: Round, steps: int) -> Array:
 
     def products(directions: list[Weights]) -> Array:
         found = model.gradient_products(
-            one.weights, records.inputs, records.labels, directions, class_priors=priors
+            one.weights,
+            records.inputs,
+            records.labels,
+            directions,
+            class_priors=priors,
+            norms=False,
         )
         return factor * found.products
 

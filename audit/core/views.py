@@ -50,6 +50,7 @@ class Architecture(Protocol):
         directions: Sequence[Weights],
         *,
         class_priors: Sequence[float] | None = None,
+        norms: bool = True,
     ) -> "GradientProducts":
         """Hold each record's own gradient against given directions in parameter space."""
 
@@ -86,7 +87,7 @@ class GradientProducts:
     Args:
         products: Inner product of a record's gradient with a direction, shape (records,
             directions).
-        norms: Euclidean norm of a record's gradient, shape (records,).
+        norms: Euclidean norm of a record's gradient, shape (records,); NaN if not asked for.
     """
 
     products: NDArray[np.float64]

@@ -69,6 +69,10 @@ def test_products_and_norms_are_those_of_one_backward_pass_a_record(
     np.testing.assert_allclose(found.norms, norms, rtol=1e-4)
     scale = np.outer(norms, [np.sqrt(sum((a**2).sum() for a in d.values())) for d in directions])
     np.testing.assert_allclose(found.products / scale, products / scale, atol=1e-5)
+    alone = built.gradient_products(
+        weights, IMAGES, LABELS, directions, class_priors=priors, norms=False
+    )
+    np.testing.assert_allclose(alone.products / scale, products / scale, atol=1e-5)
 
 
 @pytest.mark.parametrize("priors", [None, PRIORS], ids=["plain", "priors"])
