@@ -4,6 +4,7 @@ The attacks on updates need no more of a gradient than its inner products and it
 all of a record's gradient is never kept: it may have more numbers than the record.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -15,6 +16,9 @@ from torch.func import functional_call, grad, jvp, vmap
 from audit.core.views import GradientProducts, Weights
 from training.features.fixed import trained_part
 from training.layers import is_perceptron
+
+# torch's own forward differentiation compiles its helpers with what this warns about.
+warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated")
 
 NUMBERS = 2**21
 """Gradient entries in memory at a time, over all records of a chunk: few enough to be fast."""

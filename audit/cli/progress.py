@@ -61,10 +61,10 @@ class AttackProgress:
             first = self._bars.tasks[self._task].fields["note"] == ""
             self._bars.update(self._task, advance=0 if first else 1, note=name)
 
-    def trained(self, cell: str, count: int) -> None:
+    def trained(self, cell: str, count: int, total: int) -> None:
         """Count reference federations of a cell."""
         if cell not in self._references:
-            self._references[cell] = self._bars.add_task("references", total=None, note=cell)
+            self._references[cell] = self._bars.add_task("references", total=total, note=cell)
         self._bars.update(self._references[cell], advance=count)
 
     def finished(self) -> None:

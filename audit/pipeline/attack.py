@@ -60,7 +60,7 @@ class AttackOptions:
         planned: Told once how many attacks will run, and what the reference federations that they
             need will cost; None: nothing is to be trained.
         progress: Told of each attack before it runs.
-        trained: Told how many reference federations of how many came in.
+        trained: Told of a cell how many reference federations came in, and of how many.
     """
 
     only: tuple[str, ...] = ()
@@ -68,7 +68,7 @@ class AttackOptions:
     budget: Budget = Budget.STANDARD
     planned: Callable[[int, str | None], None] = lambda _count, _cost: None
     progress: Callable[[str], None] = lambda _: None
-    trained: Callable[[str, int], None] = lambda _cell, _count: None
+    trained: Callable[[str, int, int], None] = lambda _cell, _count, _total: None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +165,7 @@ class _Attacks:
         if any(task.entry.references for task in tasks):
             try:
                 keys = self._references.train(
-                    cell, lambda count: self._options.trained(cell.id, count)
+                    cell, lambda count, total: self._options.trained(cell.id, count, total)
                 )
             except IntegrityError:
                 raise

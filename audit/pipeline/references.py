@@ -115,12 +115,12 @@ class ReferenceTrainer:
             f"about {max(1.0, seconds):.0f} s of one core, {processors()} cores"
         )
 
-    def train(self, cell: CellConfig, done: Callable[[int], None]) -> tuple[str, ...]:
+    def train(self, cell: CellConfig, done: Callable[[int, int], None]) -> tuple[str, ...]:
         """Train what is missing for a cell.
 
         Args:
             cell: Which cell.
-            done: Told how many came in.
+            done: Told how many came in, and how many are trained in this call.
 
         Returns:
             The keys of all its references, in order.
@@ -134,7 +134,12 @@ class ReferenceTrainer:
             head, _ = trained_part(module, np.zeros((1, *self._prepared.dataset.shape), np.float32))
             together = math.ceil(todo / workers) if is_perceptron(head) else 1
             execute(
-                jobs, reference_answers, self._store, workers=workers, batch=together, done=done
+                jobs,
+                reference_answers,
+                self._store,
+                workers=workers,
+                batch=together,
+                done=lambda count: done(count, todo),
             )
         return tuple(job.key for job in jobs)
 

@@ -127,13 +127,14 @@ def test_withheld_training_records_are_the_others_of_the_game() -> None:
 
 
 def test_references_are_the_same_again_without_the_secrets(run_copy: Path) -> None:
-    shutil.rmtree(run_copy / "secrets")
+    shutil.rmtree(run_copy / "references")
     run = RunDirectory.open(run_copy)
     cell = run.config.cells[0]
-    keys = trainer(run_copy).train(cell, lambda _: None)
+    keys = trainer(run_copy).train(cell, lambda _count, _total: None)
     first = [read_parcel(run_copy / "references" / k / "result.safetensors") for k in keys]
     shutil.rmtree(run_copy / "references")
-    again = trainer(run_copy).train(cell, lambda _: None)
+    shutil.rmtree(run_copy / "secrets")
+    again = trainer(run_copy).train(cell, lambda _count, _total: None)
     assert again == keys
     for key, before in zip(keys, first, strict=True):
         after = read_parcel(run_copy / "references" / key / "result.safetensors")
@@ -141,12 +142,13 @@ def test_references_are_the_same_again_without_the_secrets(run_copy: Path) -> No
 
 
 def test_a_larger_budget_keeps_what_a_smaller_one_trained(run_copy: Path) -> None:
+    shutil.rmtree(run_copy / "references")
     cell = RunDirectory.open(run_copy).config.cells[1]
-    counted: list[int] = []
-    small = trainer(run_copy, 2).train(cell, counted.append)
-    large = trainer(run_copy, 4).train(cell, counted.append)
+    counted: list[tuple[int, int]] = []
+    small = trainer(run_copy, 2).train(cell, lambda *came: counted.append(came))
+    large = trainer(run_copy, 4).train(cell, lambda *came: counted.append(came))
     assert large[:2] == small
-    assert sum(counted) == 4
+    assert counted == [(1, 2)] * 4
 
 
 def test_other_data_recipe_or_code_is_another_reference(
@@ -172,7 +174,7 @@ def test_references_are_refused_where_the_game_is_another(run_copy: Path) -> Non
 def test_references_resemble_the_target_in_what_they_learn(run_copy: Path) -> None:
     run = RunDirectory.open(run_copy)
     cell = next(c for c in run.config.cells if not c.private)
-    keys = trainer(run_copy).train(cell, lambda _: None)
+    keys = trainer(run_copy).train(cell, lambda _count, _total: None)
     view = Disclosure(run, run.config, cell).view(Adversary.RECIPIENT, keys)
     background = view.background
     references = background.references
@@ -191,7 +193,7 @@ def test_references_resemble_the_target_in_what_they_learn(run_copy: Path) -> No
 def test_a_curious_hospital_is_not_asked_about_its_own_records(run_copy: Path) -> None:
     run = RunDirectory.open(run_copy)
     cell = run.config.cells[0]
-    keys = trainer(run_copy).train(cell, lambda _: None)
+    keys = trainer(run_copy).train(cell, lambda _count, _total: None)
     disclosure = Disclosure(run, run.config, cell)
     view = disclosure.view(Adversary.PARTICIPANT, keys)
     everyone = disclosure.view(Adversary.RECIPIENT, keys).background
