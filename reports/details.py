@@ -10,6 +10,9 @@ from audit.core.adversaries import Adversary
 from reports.columns import STRONGEST, Row
 
 NOT_MEASURED = "–"
+WHOLES = ("patients", "hospitals")
+"""Slices in which a unit is more than a record."""
+
 Score = Mapping[str, Any]
 
 
@@ -28,8 +31,8 @@ def _by_attack(rows: Sequence[Row]) -> Table:
         title="Membership inference: AUC [95 %], TPR at 1 % FPR, members' hospital named",
         title_justify="left",
     )
-    shown.add_column("adversary")
-    shown.add_column("attack")
+    shown.add_column("adversary", no_wrap=True)
+    shown.add_column("attack", no_wrap=True)
     for row in rows:
         shown.add_column(_cell_title(row), justify="right")
     attacks = {
@@ -65,8 +68,7 @@ def _worst(rows: Sequence[Row]) -> Table:
             s["slice"]
             for row in rows
             for s in row["leakage"]
-            if s["value"] is not None
-            and (s["slice"].startswith("worst-") or s["slice"] in {"patients", "hospitals"})
+            if s["value"] is not None and (s["slice"].startswith("worst-") or s["slice"] in WHOLES)
         },
         key=lambda name: (not name.startswith("worst-"), name),
     )
@@ -95,7 +97,9 @@ def _worst(rows: Sequence[Row]) -> Table:
 def _with_group(score: Score | None) -> str:
     if score is None or score["value"] is None:
         return NOT_MEASURED
-    return f"{_interval(score)}\n{score['reason'] or ''}".rstrip()
+    if score["slice"] in WHOLES:
+        return f"{_interval(score)}\nn = {score['n']}"
+    return f"{_interval(score)}\n{score['reason']}"
 
 
 def _interval(score: Score) -> str:

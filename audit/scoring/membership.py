@@ -1,6 +1,6 @@
 """Scores of membership guesses: of records, of patients, of hospitals."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -186,10 +186,23 @@ def _of_hospitals(judged: Judged, hospitals: Mapping[str, str | None], origin: O
 
 
 def _attribution(guess: MembershipGuess, truth: MembershipTruth, origin: Origin) -> Score:
-    """Score which hospital each member was said to be in; chance is the largest one's share."""
+    """Score which hospital each member was said to be in; chance is the largest one's share.
+
+    Updates also show how many records of each class a hospital has; what that alone would name
+    stands in the reason.
+    """
     named = zip(guess.candidates, guess.hospitals or (), strict=True)
-    pairs = [(said, truth.hospital[name]) for name, said in named if truth.member[name]]
-    sizes = Counter(hospital for _, hospital in pairs)
-    found = stats.wilson_interval(sum(a == b for a, b in pairs), len(pairs), CONFIDENCE)
-    chance = max(sizes.values()) / len(pairs)
-    return origin.score("hospital_accuracy", chance=chance, ceiling=1.0, **interval_fields(found))
+    members = [(name, said) for name, said in named if truth.member[name]]
+    right = sum(said == truth.hospital[name] for name, said in members)
+    found = stats.wilson_interval(right, len(members), CONFIDENCE)
+    sizes = Counter(truth.hospital[name] for name, _ in members)
+    chance = max(sizes.values()) / len(members)
+    reason = None
+    if "class" in truth.groups:
+        by_class: dict[str, Counter[str | None]] = defaultdict(Counter)
+        for name, _ in members:
+            by_class[truth.groups["class"][name]][truth.hospital[name]] += 1
+        known = sum(max(counts.values()) for counts in by_class.values()) / len(members)
+        reason = f"each hospital's number of records of each class alone would name {known:.1%}"
+    fields = interval_fields(found)
+    return origin.score("hospital_accuracy", chance=chance, ceiling=1.0, reason=reason, **fields)
