@@ -4,10 +4,11 @@ import math
 
 import numpy as np
 import pytest
-from scipy import special
+from scipy import special, stats
 
 from audit.stats import (
     auc_interval,
+    auc_p_value,
     clopper_pearson_interval,
     cluster_mean_interval,
     tpr_at_fpr_interval,
@@ -140,3 +141,17 @@ def test_cluster_intervals_cover_for_unequal_clusters_of_successes(assert_covers
         interval = cluster_mean_interval(values, clusters, 0.95, 300, rng=rng, limits=(0, 1))
         hits.append(contains(interval, 0.4))
     assert_covers(hits, allowance=0.02)
+
+
+@pytest.mark.parametrize("runs", SIZES)
+@pytest.mark.parametrize("values", [2, 10**9], ids=["heavy ties", "no ties"])
+@pytest.mark.parametrize("sample", [(10, 10), (60, 200)])
+def test_auc_p_values_alarm_no_more_often_than_they_say(runs, values, sample):
+    m, n = sample
+    rng = np.random.default_rng(19)
+    small = [
+        auc_p_value(rng.integers(0, values, m), rng.integers(0, values, n)) <= 0.05
+        for _ in range(runs)
+    ]
+    # The normal approximation may err by half a point; more would be a wrong test.
+    assert sum(small) <= stats.binom.ppf(0.999, runs, 0.055)

@@ -10,7 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from audit.stats import auc, auc_interval, resolvable, roc, tpr_at_fpr, tpr_at_fpr_interval
+from audit.stats import (
+    auc,
+    auc_interval,
+    auc_p_value,
+    resolvable,
+    roc,
+    tpr_at_fpr,
+    tpr_at_fpr_interval,
+)
 
 SCORES = st.lists(st.integers(-4, 4), min_size=1, max_size=15)
 CHECK = settings(derandomize=True, deadline=None, max_examples=100)
@@ -202,3 +210,22 @@ def test_a_confidence_that_is_no_fraction_is_refused(confidence):
     for call in calls:
         with pytest.raises(ValueError, match="confidence is"):
             call()
+
+
+def test_auc_p_values_have_known_answers():
+    assert auc_p_value([2, 3], [0, 1]) == pytest.approx(1 / 6)  # one of C(4, 2) orders
+    assert auc_p_value([0, 1], [2, 3]) == 1.0
+    assert auc_p_value([1, 1], [1, 1]) == 1.0
+    assert auc_p_value(np.arange(200) + 150.5, np.arange(200)) < 1e-6
+
+
+def test_auc_p_values_point_one_way():
+    members, nonmembers = RNG.normal(0.3, 1, 200), RNG.normal(0, 1, 200)
+    up, down = auc_p_value(members, nonmembers), auc_p_value(nonmembers, members)
+    assert up < 0.05 < down
+    assert up + down == pytest.approx(1, abs=0.01)
+
+
+def test_auc_p_values_refuse_an_empty_class():
+    with pytest.raises(ValueError, match="member_scores"):
+        auc_p_value([], [1.0])
