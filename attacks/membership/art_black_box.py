@@ -22,7 +22,7 @@ class ArtBlackBox:
 
     Source:
         ART's ``MembershipInferenceBlackBox`` on predictions and true labels, with its random
-        forest; the shadow models of Shokri et al. 2017, arXiv:1610.05820, section V. Differs: the
+        forest; the shadow models of Shokri et al. 2017, arXiv:1610.05820. Differs: the
         reference models are shadow models on the candidates themselves; one attack model sees the
         class as an input, as ART has it, where the paper trains one a class.
     """

@@ -34,9 +34,9 @@ class ArtDecisionBoundary:
         evaluations: Queries of its first gradient estimate; grows with the root of the step.
 
     Source:
-        Choquette-Choo et al. 2021, arXiv:2007.14321, the boundary distance attack, with the
-        distance rule of ART's ``LabelOnlyDecisionBoundary``: a misclassified record has distance
-        0. Differs: the distance is returned and no threshold is fitted; ART's class hides the
+        Choquette-Choo et al. 2021, arXiv:2007.14321, section 3.4, as in ART's
+        ``LabelOnlyDecisionBoundary``; a misclassified record has distance 0 (section 3.2).
+        Differs: the distance is returned and no threshold is fitted; ART's class hides the
         distance behind that threshold and draws its starts from the operating system, so its
         HopSkipJump is called directly, starts from the nearest population record with another
         label, and its last step, which ends off the boundary, is followed by a bisection. A record

@@ -14,8 +14,9 @@ class ArtRuleBased:
     """Score 1 where the released model predicts the true label, else 0.
 
     Source:
-        ART's ``MembershipInferenceBlackBoxRuleBased``; the gap attack of Yeom et al. 2018,
-        arXiv:1709.01604. It needs no more than labels, and no reference model.
+        ART's ``MembershipInferenceBlackBoxRuleBased``; adversary 1 of Yeom et al. 2018,
+        arXiv:1709.01604, with the 0-1 loss; the gap attack of Choquette-Choo et al. 2021,
+        arXiv:2007.14321, section 3.1. It needs no more than labels, and no reference model.
     """
 
     def guess(self, view: View, rng: np.random.Generator) -> MembershipGuess:

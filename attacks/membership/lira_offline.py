@@ -28,7 +28,7 @@ def lira_offline_scores(
         Standard scores, unitless, shape (candidates,); higher means more likely a member.
 
     Source:
-        Carlini et al. 2022, arXiv:2112.03570, section V, the offline attack. Differs: the standard
+        Carlini et al. 2022, arXiv:2112.03570, section IV-C, equation 4. Differs: the standard
         score is returned, not its normal CDF, which saturates; the ranking is the same. The shared
         variance is that within candidates, as in ``lira_online``.
     """

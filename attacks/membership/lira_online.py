@@ -32,9 +32,9 @@ def lira_online_scores(
         Log likelihood ratio, nats, shape (candidates,); higher means more likely a member.
 
     Source:
-        Carlini et al. 2022, arXiv:2112.03570, Algorithm 1 and section VI. Differs: one query a
+        Carlini et al. 2022, arXiv:2112.03570, Algorithm 1 and section VI-B. Differs: one query a
         candidate, without augmentations; the shared variance is that within candidates, where
-        the authors' code takes the spread of all scores of all candidates.
+        the paper takes the spread of all scores of all candidates.
     """
     models = int((inside.count + outside.count).min())
     scores = np.zeros_like(target)

@@ -22,7 +22,7 @@ def modified_entropy(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> 
         certain and wrong. No 1 - p is formed by subtraction; below about 1e-308 it reads 0.
 
     Source:
-        Song and Mittal 2021, arXiv:2003.10595, section 3.2.2: -(1 - p_y) log p_y minus the sum
+        Song and Mittal 2021, arXiv:2003.10595, equation 8: -(1 - p_y) log p_y minus the sum
         over the other classes of p_i log(1 - p_i).
     """
     normal = logits - logsumexp(logits, axis=1, keepdims=True)
@@ -40,7 +40,7 @@ class ModifiedEntropy:
     """Score a candidate by minus its modified entropy.
 
     Source:
-        Song and Mittal 2021, arXiv:2003.10595, section 3.2.2. Differs: the paper learns a threshold
+        Song and Mittal 2021, arXiv:2003.10595, equation 8. Differs: the paper learns a threshold
         for each class on a shadow model; here the score is returned, and one threshold serves all
         classes. Levels of the classes taken from the population were tried and made it no better
         (docs/attacks.md).

@@ -30,7 +30,8 @@ def rmia_scores(
         record's share, by the rank of their ratio; equal ratios stay tied.
 
     Source:
-        Zarifzadeh et al. 2024, arXiv:2312.03262, section 3 and Algorithm 1. Differs: the spread
+        Zarifzadeh et al. 2024, arXiv:2312.03262, and gamma from the authors' code. Differs:
+        plain softmax in place of their SM-Taylor softmax, one query, plain means; the spread
         within a share. As every candidate meets the same z, the share never decreases with x's
         ratio: the ROC is that of the ratio, and z and gamma decide only what a threshold means.
     """

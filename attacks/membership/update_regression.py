@@ -40,11 +40,13 @@ class UpdateRegression:
         budget: How many rounds are looked at, and how long the regression is iterated.
 
     Source:
-        Leemann, Pawelczyk and Kasneci 2023, "Gaussian membership inference privacy",
-        arXiv:2306.07273, whose gradient likelihood ratio attack (GLiR) whitens the update by the
-        covariance of the gradients. Differs: the candidates' own gradients take the place of
-        background data in the covariance, so that their parts are estimated jointly; every step of
-        a round counts as one at the broadcast model; no null distribution is computed.
+        This project's own, inspired by Leemann, Pawelczyk and Kasneci 2023, "Gaussian membership
+        inference privacy", arXiv:2306.07273, whose gradient likelihood ratio attack (GLiR) whitens
+        an update by the covariance of the gradients and adds log p-values of a noncentral
+        chi-squared over steps. Differs: a ridge regression, in which the candidates' own gradients
+        take the place of background data, so that their parts are estimated jointly; every step of
+        a round counts as one at the broadcast model; coefficients are averaged over rounds, the
+        largest over clients is taken, and no p-value is computed.
     """
 
     def __init__(self, budget: Budget) -> None:
