@@ -126,7 +126,7 @@ _ALL = (
         title="ART's attack model, fitted on reference models",
         family=Family.MEMBERSHIP,
         adversaries=_MODEL,
-        source="Adversarial Robustness Toolbox; Shokri et al. 2017, arXiv:1610.05820 (shadow models)",
+        source="Adversarial Robustness Toolbox; Shokri et al. 2017, arXiv:1610.05820",
         module="attacks.membership.art_black_box",
         references=True,
     ),

@@ -12,8 +12,8 @@ class LossThreshold:
     """Score a candidate by the log-probability of its true label.
 
     Source:
-        Yeom et al. 2018, arXiv:1709.01604, adversary 2 (section 3.2; for classifiers
-        section 6.2). Differs: the score is
+        Yeom et al. 2018, arXiv:1709.01604, adversary 2 (section III-B; for
+        classifiers VI-B). Differs: the score is
         returned and no threshold is fixed, so that scoring sees the whole ROC.
     """
 

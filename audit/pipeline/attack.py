@@ -28,6 +28,7 @@ from audit.disclosure import Disclosure
 from audit.formats.files import read_json, sha256_of, write_json
 from audit.formats.guesses import read_guess, write_guess
 from audit.formats.parcels import write_parcel
+from audit.pipeline.code import code_digest
 from audit.pipeline.leakage import Task, keep_scores, summarise
 from audit.pipeline.references import ReferenceTrainer
 from audit.pipeline.table import write_table
@@ -278,15 +279,13 @@ class _Attacks:
 
     def _key(self, task: Task, views: "_Views") -> str:
         """Hash everything that shaped a guess."""
-        from importlib.metadata import version
-
         parts = (
             self._recording,
             *(views.references if task.entry.references else ()),
             task.name,
             self._options.budget.value,
             str(self._config.seed),
-            version("fl-privacy-audit"),
+            code_digest("attacks", "audit.disclosure", "training"),
         )
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 

@@ -5,14 +5,13 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-import training
 from audit.core.config import CellConfig, Config
 from audit.core.errors import MissingEvidenceError
 from audit.core.parcel import Parcel
@@ -20,6 +19,7 @@ from audit.core.randomness import named_generator
 from audit.executor import Job, Store, execute, processors
 from audit.formats.files import read_json
 from audit.formats.parcels import parcel_digest, read_parcel
+from audit.pipeline.code import code_digest
 from audit.pipeline.game import Game
 from audit.pipeline.prepare import Prepared, prepare
 from audit.store.run import RunDirectory
@@ -291,20 +291,10 @@ def _key(task: ReferenceTask, dataset: str) -> str:
         repr((recipe.sample_rate, recipe.noise_multiplier, recipe.max_grad_norm)),
         repr((recipe.shares, recipe.seed)),
         task.key.hex(),
-        code_digest(),
+        code_digest("training"),
         version("torch"),
     ):
         digest.update(text.encode() + b"\x00")
     for array in (*task.hospitals, task.candidates, task.population):
         digest.update(f"{len(array)}|".encode() + np.asarray(array, dtype=np.int64).tobytes())
-    return digest.hexdigest()
-
-
-@cache
-def code_digest() -> str:
-    """Return a SHA-256 of the training code: another version trains other references."""
-    digest = hashlib.sha256()
-    for folder in training.__path__:
-        for path in sorted(Path(folder).rglob("*.py")):
-            digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()

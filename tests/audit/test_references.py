@@ -159,7 +159,7 @@ def test_other_data_recipe_or_code_is_another_reference(
     schedule = cell.schedule.model_copy(update={"learning_rate": 0.9})
     changed = cell.model_copy(update={"schedule": schedule})
     assert not keys & {job.key for job in trainer(run_copy).jobs(changed)}
-    monkeypatch.setattr("audit.pipeline.references.code_digest", lambda: "other")
+    monkeypatch.setattr("audit.pipeline.references.code_digest", lambda *_: "other")
     assert not keys & {job.key for job in trainer(run_copy).jobs(cell)}
 
 
