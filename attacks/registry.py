@@ -134,7 +134,7 @@ _ALL = (
         id="art-decision-boundary",
         title="label-only distance to the decision boundary",
         family=Family.MEMBERSHIP,
-        adversaries=_MODEL,
+        adversaries=(Adversary.QUERY,),
         source="Adversarial Robustness Toolbox; Choquette-Choo et al. 2021, arXiv:2007.14321, 3.4",
         module="attacks.membership.art_decision_boundary",
     ),

@@ -206,8 +206,8 @@ def build(budget: Budget) -> ArtDecisionBoundary:
     """Return the attack with a budget's candidates and steps."""
     most, iterations, evaluations = {
         Budget.QUICK: (100, 3, 20),
-        Budget.STANDARD: (400, 10, 50),
-        Budget.THOROUGH: (2000, 25, 100),
+        Budget.STANDARD: (200, 5, 30),
+        Budget.THOROUGH: (1000, 25, 100),
     }[budget]
     return ArtDecisionBoundary(most_candidates=most, iterations=iterations, evaluations=evaluations)
 

@@ -143,7 +143,8 @@ def test_features_of_a_record_depend_on_no_other_record(upright):
     assert set(built.state_dict()) == {"head.0.weight", "head.0.bias"}
 
 
-def test_features_are_computed_once_and_equal_the_model_s_own():
+def test_features_are_computed_once_and_equal_the_model_s_own(monkeypatch):
+    monkeypatch.setattr(fixed, "WORTH_KEEPING", 1)
     calls = []
 
     class Counted(nn.Module):
@@ -164,11 +165,20 @@ def test_features_are_computed_once_and_equal_the_model_s_own():
 
 def test_the_cache_forgets_the_oldest_when_it_is_full(monkeypatch):
     monkeypatch.setattr(fixed, "CACHE_BYTES", 3 * 5 * 4 * 4)
+    monkeypatch.setattr(fixed, "WORTH_KEEPING", 1)
     cache = fixed._Cache()
     model = FixedFeatures(nn.Flatten(), nn.Sequential(nn.Linear(4, 2)), key="flat")
     for i in range(6):
         cache.features(model, np.full((5, 1, 2, 2), i, np.float32))
     assert [float(f[0, 0]) for f in cache.held.values()] == [3.0, 4.0, 5.0]
+
+
+def test_features_of_a_few_records_are_not_kept():
+    cache = fixed._Cache()
+    model = FixedFeatures(nn.Flatten(), nn.Sequential(nn.Linear(4, 2)), key="flat")
+    few = cache.features(model, np.ones((fixed.WORTH_KEEPING - 1, 1, 2, 2), np.float32))
+    assert few.shape == (fixed.WORTH_KEEPING - 1, 4)
+    assert not cache.held
 
 
 def test_an_extractor_with_parameters_is_refused():

@@ -15,6 +15,9 @@ from torch import Tensor, nn
 CACHE_BYTES = 2**31
 """Most memory that cached features take in a process."""
 
+WORTH_KEEPING = 256
+"""Records from which features are kept: fewer are an attack's queries, never asked twice."""
+
 CHUNK = 500
 """Records whose features are computed at a time."""
 
@@ -66,6 +69,8 @@ class _Cache:
     held: OrderedDict[tuple[str, bytes], Tensor] = field(default_factory=OrderedDict)
 
     def features(self, module: FixedFeatures, inputs: NDArray[np.float32]) -> Tensor:
+        if len(inputs) < WORTH_KEEPING:
+            return _computed(module.extractor, inputs)
         content = hashlib.blake2b(np.ascontiguousarray(inputs).data, digest_size=16)
         content.update(str(inputs.shape).encode())
         key = (module.key, content.digest())
