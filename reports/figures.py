@@ -12,8 +12,11 @@ from numpy.typing import NDArray
 
 from reports.columns import Row, Series, main_series
 
-INK = ("#1b5e9b", "#b3490f", "#2e7d4f", "#7a3e9d", "#8a6d00", "#555555")
-MARKS = ("o", "s", "^", "D", "v", "P")
+INK = ("#1b5e9b", "#b3490f", "#2e7d4f", "#7a3e9d", "#8a6d00", "#555555", "#c2185b")
+MARKS = ("o", "s", "^", "D", "v", "P", "X")
+APART = 1.04
+"""Factor on the epsilon axis between curves, so that equal values do not hide each other."""
+
 GAP = 3.0
 """Factor on the epsilon axis between the largest epsilon and the place of "no DP"."""
 
@@ -71,6 +74,7 @@ def draw_roc(
         axes.set_xlabel("false-positive rate")
         axes.legend(frameon=False, fontsize=8)
     panels[0].set_ylabel("true-positive rate")
+    figure.suptitle("ROC of the strongest attack", size=10)
     return _save(figure, path)
 
 
@@ -135,7 +139,7 @@ def _leakage(rows: list[Row]) -> Figure:
     figure = Figure(figsize=(6.4 * len(metrics), 4.2), dpi=130, layout="constrained")
     places, labels = _places(rows)
     titles = {
-        "auc": ("Membership inference", "AUC"),
+        "auc": ("Membership inference: strongest attack, joint 95 %", "AUC"),
         "ssim": ("Gradient inversion of probes", "SSIM with the true record"),
         "mse": ("Gradient inversion of probes", "MSE to the true record (lower leaks more)"),
         "attribute_advantage": ("Attribute inference", "accuracy above imputation"),
@@ -147,10 +151,10 @@ def _leakage(rows: list[Row]) -> Figure:
             found = [(p, one.find(row)) for p, row in zip(places, rows, strict=True)]
             known = [(p, s) for p, s in found if s is not None and s["value"] is not None]
             values = np.array([[s["value"], s["low"], s["high"]] for _, s in known])
-            _curve(axes, [p for p, _ in known], values, _legend(one), i)
+            _curve(axes, [p * APART**i for p, _ in known], values, _legend(one), i)
         if metric == "auc":
             axes.axhline(0.5, color="#777777", linewidth=0.8, linestyle=":")
-            axes.text(places[0], 0.5, "chance", size=8, color="#555555", va="bottom")
+            axes.text(places[-1], 0.5, "chance", size=8, color="#555555", va="top", ha="right")
         _epsilon_axis(axes, places, labels)
         axes.set_title(titles[metric][0])
         axes.set_ylabel(titles[metric][1])

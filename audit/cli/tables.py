@@ -86,7 +86,9 @@ def _curves(
                     points = [(float(f), float(t)) for f, t in read_json(path)]
                     curves.setdefault(adversary.value, {})[title] = points
                     break
-    return curves
+    if Adversary.RECIPIENT in curves:  # it can do all that a query adversary can
+        curves.pop(Adversary.QUERY.value, None)
+    return {a.value: curves[a.value] for a in Adversary if a.value in curves}
 
 
 def _public_panels(
