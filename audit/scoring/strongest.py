@@ -38,7 +38,7 @@ def score_strongest(guesses: Guesses, truth: MembershipTruth, cell: str) -> list
         own = {attack: guess for (who, attack), guess in guesses.items() if who is adversary}
         if not own:
             continue
-        for weaker in adversary.includes:
+        for weaker in reversed(adversary.includes):  # the one who sees most first
             inherited = {a: g for (who, a), g in guesses.items() if who is weaker}
             own = {**inherited, **own}
         origin = Origin(cell=cell, adversary=adversary.value, attack=STRONGEST)

@@ -207,6 +207,19 @@ def test_an_adversary_is_as_strong_as_its_strongest_attack_and_as_those_who_see_
     assert of_two.high > single.high, "choosing among two widens the interval"
 
 
+def test_a_stronger_adversary_inherits_the_best_version_of_an_attack() -> None:
+    member = coin(400)
+    noise = named_generator(9, "versions").standard_normal((2, 400))
+    guesses = {
+        (Adversary.QUERY, "same"): guess_of(noise[0]),
+        (Adversary.RECIPIENT, "same"): guess_of(noise[0] + 2 * member),
+        (Adversary.SERVER, "other"): guess_of(noise[1]),
+    }
+    scores = score_strongest(guesses, truth_of(member), "eps-1")
+    value = {s.adversary: s.value for s in scores if s.metric == "auc"}
+    assert value["server"] == value["recipient"]
+
+
 def test_the_strongest_of_many_nulls_covers_one_half() -> None:
     missed = 0
     for repeat in range(200):
