@@ -7,6 +7,7 @@ matter where the work is done.
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -93,13 +94,18 @@ def execute(
                 done(1)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(groups)), mp_context=context) as pool:
+    with ProcessPoolExecutor(
+        min(workers, len(groups)), mp_context=context, initializer=_leave_interrupts
+    ) as pool:
         futures = [pool.submit(_performed, work, group, store) for group in groups]
         try:
             for future in as_completed(futures):
                 done(future.result())
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            for child in multiprocessing.active_children():  # in the middle of a job: minutes
+                child.terminate()
+                child.join()
             raise
 
 
@@ -113,6 +119,11 @@ def _perform(work: Work[Payload], jobs: Sequence[Job[Payload]], store: Store) ->
     for job, result in zip(jobs, results, strict=True):
         write_parcel(store.path(job.key), result)
         yield
+
+
+def _leave_interrupts() -> None:
+    """Let the parent process alone answer an interrupt; it stops this one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _performed(work: Work[Payload], jobs: Sequence[Job[Payload]], store: Store) -> int:

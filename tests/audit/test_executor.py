@@ -1,6 +1,10 @@
 """Jobs are done once, kept as they come, and never mixed."""
 
+import multiprocessing
+import os
+import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +19,12 @@ def square(payloads: Sequence[float]) -> Iterator[Parcel]:
         if payload < 0:
             raise ValueError("negative")
         yield Parcel(arrays={"square": np.array([payload**2])})
+
+
+def wait_long(payloads: Sequence[float]) -> Iterator[Parcel]:
+    for payload in payloads:
+        time.sleep(payload)
+        yield Parcel()
 
 
 def jobs(*payloads: float) -> list[Job[float]]:
@@ -47,3 +57,32 @@ def test_an_error_keeps_what_was_done_and_a_second_call_goes_on(tmp_path: Path) 
     assert [j.payload for j in store.missing(jobs(1.0, -1.0, 2.0))] == [-1.0, 2.0]
     execute(jobs(1.0, 2.0), square, store, workers=1, batch=1)
     assert not store.missing(jobs(1.0, 2.0))
+
+
+def test_an_interrupt_stops_the_workers_at_once_and_keeps_what_came_in(tmp_path: Path) -> None:
+    store = Store(folder=tmp_path)
+
+    def interrupt(_: int) -> None:
+        raise KeyboardInterrupt
+
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        execute(jobs(0.1, 300.0, 300.0), wait_long, store, workers=2, batch=1, done=interrupt)
+    assert time.monotonic() - started < 60
+    assert not multiprocessing.active_children()
+    assert store.path("k0.1").is_file()
+
+
+def test_an_error_in_a_worker_comes_back(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="negative"):
+        execute(jobs(-1.0, -2.0), square, Store(folder=tmp_path), workers=2, batch=1)
+
+
+def die(payloads: Sequence[float]) -> Iterator[Parcel]:
+    os._exit(1)
+    yield Parcel()
+
+
+def test_a_worker_that_dies_is_an_error_and_no_endless_wait(tmp_path: Path) -> None:
+    with pytest.raises(BrokenProcessPool):
+        execute(jobs(1.0, 2.0), die, Store(folder=tmp_path), workers=2, batch=1)
