@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.special import ndtr
 
 from audit.core.adversaries import Adversary
 from audit.core.guesses import MembershipGuess
@@ -175,6 +176,23 @@ def test_no_group_of_a_null_is_significant_more_often_than_holm_allows() -> None
         groups = score_groups(guesses, truth, "eps-1").groups
         alarms += any(g.adjusted_p_value < 0.05 for g in groups)
     assert alarms <= 18, alarms
+
+
+def test_the_worst_group_s_joint_interval_covers_the_largest_true_value() -> None:
+    """Under the null and where one group leaks by a known amount: AUC of a normal shift."""
+    for shift, largest in ((0.0, 0.5), (1.0, float(ndtr(1 / np.sqrt(2))))):
+        missed = 0
+        for repeat in range(200):
+            member = coin(200, repeat)
+            classes = np.arange(200) % 4
+            scores = named_generator(repeat, "worst-coverage").standard_normal(200)
+            scores[(classes == 2) & member] += shift
+            truth = truth_of(member, **{"class": classes})
+            result = score_groups({(Adversary.QUERY, "some"): guess_of(scores)}, truth, "eps-1")
+            (worst,) = [s for s in result.worst if s.slice == "worst-class"]
+            assert worst.low is not None and worst.high is not None
+            missed += not worst.low <= largest <= worst.high
+        assert missed <= 18, (shift, missed)
 
 
 def test_small_groups_are_suppressed_and_only_counted() -> None:
