@@ -76,11 +76,18 @@ def main_series(rows: Sequence[Row]) -> list[Series]:
     for series in sorted(found, key=lambda s: (_size(s.slice), s)):
         smallest.setdefault((series.metric, series.adversary, series.attack), series)
     return sorted(
-        smallest.values(), key=lambda s: (SHOWN.index(s.metric), s.attack, _rank(s.adversary))
+        smallest.values(),
+        key=lambda s: (SHOWN.index(s.metric), s.attack, adversary_rank(s.adversary)),
     )
 
 
-def _rank(adversary: str) -> int:
+def cell_title(row: Row) -> str:
+    """What a cell is called for people."""
+    return "no DP" if row["target_epsilon"] is None else f"epsilon {row['target_epsilon']:g}"
+
+
+def adversary_rank(adversary: str) -> int:
+    """Place of an adversary in the order in which all are listed."""
     return list(Adversary).index(Adversary(adversary))
 
 

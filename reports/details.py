@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from audit.core.adversaries import Adversary
-from reports.columns import STRONGEST, Row
+from reports.columns import STRONGEST, Row, adversary_rank, cell_title
 
 NOT_MEASURED = "–"
 WHOLES = ("patients", "hospitals")
@@ -34,14 +34,14 @@ def _by_attack(rows: Sequence[Row]) -> Table:
     shown.add_column("adversary", no_wrap=True)
     shown.add_column("attack", no_wrap=True)
     for row in rows:
-        shown.add_column(_cell_title(row), justify="right")
+        shown.add_column(cell_title(row), justify="right")
     attacks = {
         (s["adversary"], s["attack"])
         for row in rows
         for s in row["leakage"]
         if s["metric"] == "auc" and s["attack"] != STRONGEST
     }
-    for adversary, attack in sorted(attacks, key=lambda a: (_rank(a[0]), a[1])):
+    for adversary, attack in sorted(attacks, key=lambda a: (adversary_rank(a[0]), a[1])):
         shown.add_row(adversary, attack, *(_three(row, adversary, attack) for row in rows))
     return shown
 
@@ -85,7 +85,7 @@ def _worst(rows: Sequence[Row]) -> Table:
                 continue
             worst = (_inherited(row, score["adversary"], score["by"], c) for c in columns)
             shown.add_row(
-                _cell_title(row),
+                cell_title(row),
                 score["adversary"],
                 score["by"],
                 _interval(score),
@@ -122,11 +122,3 @@ def _find(row: Row, adversary: str, attack: str, metric: str, part: str = "all")
             found: Score = score
             return found
     return None
-
-
-def _cell_title(row: Row) -> str:
-    return "no DP" if row["target_epsilon"] is None else f"epsilon {row['target_epsilon']:g}"
-
-
-def _rank(adversary: str) -> int:
-    return list(Adversary).index(Adversary(adversary))

@@ -13,7 +13,7 @@ from audit.formats.files import read_json
 from audit.formats.parcels import read_parcel
 from audit.pipeline.seeds import pool_seeds
 from audit.store.run import RunDirectory
-from reports.columns import STRONGEST
+from reports.columns import STRONGEST, cell_title
 from reports.details import render_details
 from reports.figures import draw_accuracy, draw_plots, draw_reconstructions, draw_roc
 from reports.terminal import render_seeds, render_table
@@ -75,7 +75,7 @@ def _curves(
     """Return the ROC of each adversary's strongest attack in each cell."""
     curves: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for row in table["rows"]:
-        title = "no DP" if row["target_epsilon"] is None else f"epsilon {row['target_epsilon']:g}"
+        title = cell_title(row)
         for score in row["leakage"]:
             if (score["attack"], score["metric"]) != (STRONGEST, "auc") or not score.get("by"):
                 continue

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +22,7 @@ from audit.core.errors import (
 from audit.core.guesses import AttributeGuess, Guess, MembershipGuess, ReconstructionGuess
 from audit.core.randomness import named_generator
 from audit.core.scores import Outcome, Score
-from audit.core.views import QueryView, View
-from audit.disclosure import Disclosure
+from audit.core.views import QueryView
 from audit.formats.files import read_json, sha256_of, write_json
 from audit.formats.guesses import read_guess, write_guess
 from audit.formats.parcels import write_parcel
@@ -32,6 +30,7 @@ from audit.pipeline.code import code_digest
 from audit.pipeline.leakage import Task, keep_scores, summarise
 from audit.pipeline.references import ReferenceTrainer
 from audit.pipeline.table import write_table
+from audit.pipeline.views import CellViews
 from audit.scoring import (
     ATTRIBUTE_METRICS,
     INVERSION_METRICS,
@@ -159,7 +158,7 @@ class _Attacks:
         except AuditError as error:
             return f"no reference federations: {error}"
 
-    def _views(self, cell: CellConfig, tasks: list[Task]) -> "_Views":
+    def _views(self, cell: CellConfig, tasks: list[Task]) -> CellViews:
         """Train the references that a cell's attacks need; if that fails, only those fail."""
         keys: tuple[str, ...] = ()
         failure: Exception | None = None
@@ -172,7 +171,7 @@ class _Attacks:
                 raise
             except Exception as error:
                 failure = error
-        return _Views(self._run, self._config, cell, keys, failure)
+        return CellViews(self._run, self._config, cell, keys, failure)
 
     def _summarise(self, cell: CellConfig) -> None:
         """Bring all guesses on a cell together, those of earlier calls too."""
@@ -182,7 +181,7 @@ class _Attacks:
             return
         summarise(self._run, self._config, cell, truth, self._recording)
 
-    def _perform(self, task: Task, views: "_Views") -> list[Score]:
+    def _perform(self, task: Task, views: CellViews) -> list[Score]:
         """Guess, score, and write both; what went wrong becomes the outcome of every metric."""
         self._options.progress(task.name)
         origin = Origin(cell=task.cell.id, adversary=task.adversary.value, attack=task.entry.id)
@@ -225,7 +224,7 @@ class _Attacks:
     def _folder(self, task: Task) -> Path:
         return self._run.attack_folder(task.cell.id, task.adversary.value, task.entry.id)
 
-    def _guess(self, task: Task, views: "_Views") -> tuple[Guess, int | None]:
+    def _guess(self, task: Task, views: CellViews) -> tuple[Guess, int | None]:
         """Return the guess made before for the same key, or a new one, and its oracle queries."""
         path = self._folder(task) / "result.json"
         if path.exists():
@@ -277,7 +276,7 @@ class _Attacks:
             return None
         return read_guess(self._folder(replace(task, entry=ATTACKS[task.entry.baseline])))
 
-    def _key(self, task: Task, views: "_Views") -> str:
+    def _key(self, task: Task, views: CellViews) -> str:
         """Hash everything that shaped a guess."""
         parts = (
             self._recording,
@@ -291,45 +290,6 @@ class _Attacks:
 
     def _rng(self, task: Task, purpose: str) -> np.random.Generator:
         return named_generator(self._config.seed, "attack", task.name, purpose)
-
-
-class _Views:
-    """The views of one cell, each built once."""
-
-    def __init__(
-        self,
-        run: RunDirectory,
-        config: Config,
-        cell: CellConfig,
-        references: tuple[str, ...],
-        failure: Exception | None,
-    ) -> None:
-        self._run, self._config, self._cell = run, config, cell
-        self.references, self._failure = references, failure
-        self._built: dict[tuple[Adversary, bool, bool], View] = {}
-
-    @cached_property
-    def _disclosure(self) -> Disclosure:
-        return Disclosure(self._run, self._config, self._cell)
-
-    def view(self, task: Task) -> View:
-        """Return the view of a task's adversary, with references if its attack needs them.
-
-        Raises:
-            Exception: What stopped the references from being trained.
-        """
-        needed = task.entry.references
-        if needed and self._failure is not None:
-            raise self._failure
-        hides = task.entry.family is Family.ATTRIBUTE
-        key = task.adversary, needed, hides
-        if key not in self._built:
-            if hides:
-                self._built[key] = self._disclosure.attribute_view(task.adversary)
-            else:
-                keys = self.references if needed else ()
-                self._built[key] = self._disclosure.view(task.adversary, keys)
-        return self._built[key]
 
 
 def _metrics(entry: Entry) -> tuple[str, ...]:

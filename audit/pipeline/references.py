@@ -95,6 +95,8 @@ class ReferenceTrainer:
     def __init__(self, run: RunDirectory, config: Config, count: int) -> None:
         self._run, self._config, self._count = run, config, count
         self._store = Store(folder=run.path / "references")
+        self._jobs: dict[str, list[Job[ReferenceTask]]] = {}
+        self._seconds: dict[str, float] = {}
 
     @cached_property
     def _prepared(self) -> Prepared:
@@ -149,6 +151,11 @@ class ReferenceTrainer:
         Raises:
             MissingEvidenceError: The data are not those that the run was trained on.
         """
+        if cell.id not in self._jobs:
+            self._jobs[cell.id] = self._made(cell)
+        return self._jobs[cell.id]
+
+    def _made(self, cell: CellConfig) -> list[Job[ReferenceTask]]:
         prepared, directory = self._prepared, self._run.cell(cell.id)
         if parcel_digest(prepared.game.shown) != parcel_digest(read_parcel(directory.candidates)):
             raise MissingEvidenceError(
@@ -195,6 +202,12 @@ class ReferenceTrainer:
         return Job(key=_key(task, prepared.dataset.sha256), payload=task)
 
     def _seconds_each(self, cell: CellConfig) -> float:
+        """Estimate the seconds of one federation, once a cell."""
+        if cell.id not in self._seconds:
+            self._seconds[cell.id] = self._timed(cell)
+        return self._seconds[cell.id]
+
+    def _timed(self, cell: CellConfig) -> float:
         """Time one step on made-up records, as many federations at a time as will be trained."""
         config, schedule, dataset = self._config, cell.schedule, self._prepared.dataset
         recipe = self._recipe(cell, 1.0 if cell.private else None)

@@ -1,6 +1,5 @@
 """The game and its reference federations: fair, blind, cached by content, never mixed."""
 
-import dataclasses
 import shutil
 from pathlib import Path
 
@@ -207,4 +206,3 @@ def test_a_curious_hospital_is_not_asked_about_its_own_records(run_copy: Path) -
     place = [everyone.candidates.ids.index(i) for i in view.background.candidates.ids]
     assert (references.logits == everyone.references.logits[:, :, place]).all()
     assert (references.trained_on == everyone.references.trained_on[:, place]).all()
-    assert dataclasses.is_dataclass(references)
