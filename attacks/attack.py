@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from audit.core.errors import ViewError
 from audit.core.guesses import Guess
+from audit.core.model import Weights
 from audit.core.views import (
     Observation,
     QueryView,
@@ -16,7 +17,6 @@ from audit.core.views import (
     SecaggServerView,
     ServerView,
     View,
-    Weights,
 )
 
 

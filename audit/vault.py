@@ -1,8 +1,11 @@
 """The secrets of a run: the truth, and a fixed noise key. Only scoring and training read them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from audit.core.errors import MissingEvidenceError
 from audit.core.parcel import Parcel
@@ -111,6 +114,41 @@ class Vault:
             MissingEvidenceError: The secrets were deleted.
         """
         return read_parcel(self._need("victims.safetensors"))
+
+    def canary_key(self, fresh: Callable[[], bytes]) -> bytes:
+        """Return the key from which the coins of canaries follow; it is made once a run.
+
+        Args:
+            fresh: Gives 32 random bytes.
+
+        Raises:
+            MissingEvidenceError: The secrets were deleted.
+        """
+        path = self.path / "canary_key.json"
+        if not path.is_file():
+            self._need("membership.json")
+            write_json(path, {"schema": "audit-canary-key/v1", "key": fresh().hex()})
+        return bytes.fromhex(read_json(path)["key"])
+
+    def write_canaries(self, cell: str, key: str, present: NDArray[np.bool_]) -> None:
+        """Record which canaries of an audit cell were in.
+
+        Args:
+            cell: Whose recipe was audited.
+            key: Of the audit cell.
+            present: Shape (gradient canaries + hospitals,): these, then each hospital's outlier.
+        """
+        path = self.path / "canaries" / cell / f"{key}.safetensors"
+        write_parcel(path, Parcel(arrays={"present": present}))
+
+    def canaries(self, cell: str, key: str) -> NDArray[np.bool_]:
+        """Return what ``write_canaries`` wrote.
+
+        Raises:
+            MissingEvidenceError: The secrets were deleted.
+        """
+        path = self._need(f"canaries/{cell}/{key}.safetensors")
+        return read_parcel(path).arrays["present"].astype(np.bool_)
 
     def write_noise_key(self, key: str) -> None:
         """Keep the fixed noise key of a reproduction, 64 hexadecimal digits."""

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from training import dp_sgd
-from training.dp_sgd import LocalPlan, train_locally
+from training import steps
+from training.dp_sgd import train_locally
+from training.local_plan import LocalPlan
 from training.models import hog, mlp, simple_cnn
 from training.randomness import NoiseStream
 
@@ -30,7 +31,7 @@ def rate(
     build: Callable[[], nn.Module],
     *,
     private: bool,
-    chunk: int = dp_sgd.CHUNK,
+    chunk: int = steps.CHUNK,
 ) -> float:
     """Return records a second, the best of a few repeats."""
     plan = LocalPlan(
@@ -42,7 +43,7 @@ def rate(
         noise_multiplier=1.0 if private else None,
         max_grad_norm=1.0 if private else None,
     )
-    dp_sgd.CHUNK, best = chunk, float("inf")
+    steps.CHUNK, best = chunk, float("inf")
     for _ in range(REPEATS):
         module, stream = build(), NoiseStream(bytes(32))
         started = time.perf_counter()

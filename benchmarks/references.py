@@ -16,7 +16,8 @@ import torch
 
 from audit.core.config import ModelConfig
 from training.batched import LocalTask, set_flat, train_many
-from training.dp_sgd import LocalPlan, train_locally
+from training.dp_sgd import train_locally
+from training.local_plan import LocalPlan
 from training.models import architecture, flatten, to_weights
 from training.randomness import NoiseStream
 

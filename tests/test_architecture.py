@@ -119,7 +119,7 @@ def test_sources_use_no_banned_call(package):
         ),
         (
             "import torch\nwith torch.random.fork_rng():\n    torch.manual_seed(0)",
-            "training/dp_sgd.py",
+            "training/steps.py",
             ["torch.manual_seed"],
         ),
         ("print(1)", "audit/pipeline/x.py", ["print"]),

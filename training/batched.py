@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from training.dp_sgd import LocalPlan, train_locally
+from training.dp_sgd import train_locally
 from training.layers import is_perceptron
+from training.local_plan import LocalPlan
 from training.models import load_weights
 from training.randomness import NoiseStream
 

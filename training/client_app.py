@@ -7,6 +7,7 @@ from flwr.app import ConfigRecord, Context, Error, Message
 from flwr.clientapp import ClientApp
 
 from audit.core.errors import PolicyError, ProtocolError
+from training.faults import Fault
 from training.hospital import Hospital, Spent
 from training.journal import STAGES
 from training.plan import CellPlan
@@ -17,15 +18,20 @@ REFUSED = 0
 """Flower's code for an error of no kind of its own: the hospital declined and said why."""
 
 
-def build_client_app(plan: CellPlan) -> ClientApp:
-    """Return the app that every hospital of a cell runs; ``partition-id`` says which one it is."""
+def build_client_app(plan: CellPlan, fault: Fault | None = None) -> ClientApp:
+    """Return the app that every hospital of a cell runs; ``partition-id`` says which one it is.
+
+    Args:
+        plan: The cell.
+        fault: What is broken in every hospital; self-tests only.
+    """
     app = ClientApp()
 
     def answer(stage: str) -> Callable[[Message, Context], Message]:
         def handler(message: Message, context: Context) -> Message:
             client = plan.clients[int(cast(int, context.node_config["partition-id"]))]
             try:
-                reply, spent = Hospital(plan, client).handle(
+                reply, spent = Hospital(plan, client, fault).handle(
                     stage, from_record(message.content), _load(context)
                 )
             except (PolicyError, ProtocolError) as error:

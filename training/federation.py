@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from training.backends.inprocess import DropOut, run_inprocess
 from training.backends.ray import run_ray
+from training.canaries import Canaries
 from training.client_app import build_client_app
 from training.data.dataset import Dataset
+from training.faults import Fault
 from training.plan import CellPlan, HospitalSetup
 from training.policy import LocalPolicy, roster_digest
 from training.secagg.identity import Identity
@@ -37,6 +39,7 @@ def set_up_hospitals(
     parts: Mapping[str, NDArray[np.int64]],
     probes: Mapping[str, Mapping[str, list[int]]],
     identities: Mapping[str, Identity],
+    canaries: Mapping[str, Canaries] | None = None,
 ) -> None:
     """Write what each hospital has on its disk beforehand: data reference, keys, roster, policy.
 
@@ -46,6 +49,7 @@ def set_up_hospitals(
         parts: Hospital to its records.
         probes: Hospital to probe session to the records of that probe.
         identities: Hospital to its key pair.
+        canaries: Hospital to its canaries; None outside of audit cells.
     """
     roster = {client: identity.public_key for client, identity in identities.items()}
     schedule = plan.config.schedule
@@ -70,6 +74,8 @@ def set_up_hospitals(
             roster={name: key.hex() for name, key in roster.items()},
             policy=policy,
         ).save(plan.cell.client(client))
+        if canaries is not None:
+            canaries[client].save(plan.cell.client(client))
 
 
 def records_digest(dataset: Dataset, indices: NDArray[np.int64]) -> str:
@@ -88,6 +94,7 @@ def run_cell(
     evaluate: Evaluation,
     progress: Progress,
     dropped: DropOut | None = None,
+    fault: Fault | None = None,
 ) -> None:
     """Train one cell to its end, from where its recording ends.
 
@@ -96,11 +103,12 @@ def run_cell(
         backend: Where the apps run.
         evaluate: The server's own test.
         progress: Told of every finished round.
-        dropped: Fault injection for tests; in-process only.
+        dropped: Hospitals that vanish, for tests; in-process only.
+        fault: What is broken in every hospital; self-tests only.
     """
     logging.getLogger("flwr").setLevel(logging.ERROR)
     server = build_server_app(plan, evaluate=evaluate, progress=progress)
-    client = build_client_app(plan)
+    client = build_client_app(plan, fault)
     if backend is Backend.RAY:
         run_ray(server, client, clients=len(plan.clients), device=plan.device)
     else:

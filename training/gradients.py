@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call, grad, jvp, vmap
 
-from audit.core.views import GradientProducts, Weights
+from audit.core.model import GradientProducts, Weights
 from training.features.fixed import trained_part
 from training.layers import is_perceptron
 

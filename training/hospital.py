@@ -10,10 +10,13 @@ from audit.core.errors import IntegrityError, PolicyError, ProtocolError
 from audit.core.parcel import Parcel
 from audit.formats.parcels import parcel_digest
 from training.accounting import Mechanism, spent_epsilon
+from training.canaries import Canaries, canary_sign
 from training.data.configured import cached_dataset
-from training.dp_sgd import LocalPlan, LocalResult, train_locally
+from training.dp_sgd import Laboratory, LocalResult, train_locally
+from training.faults import Fault
 from training.journal import Release, SessionJournal
 from training.ledger import Charge, Ledger
+from training.local_plan import LocalPlan
 from training.plan import CellPlan, HospitalSetup
 from training.policy import session_name
 from training.protocols import client_protocol
@@ -39,11 +42,13 @@ class Hospital:
     Args:
         plan: The cell.
         client: Which hospital this is.
+        fault: What is broken in it; self-tests only.
     """
 
-    def __init__(self, plan: CellPlan, client: str) -> None:
+    def __init__(self, plan: CellPlan, client: str, fault: Fault | None = None) -> None:
         self.plan = plan
         self.client = client
+        self._fault = fault or Fault()
         self.folder = plan.cell.client(client)
         self.setup = HospitalSetup.load(self.folder)
         self._protocol = client_protocol(
@@ -53,6 +58,7 @@ class Hospital:
             self.setup.pinned_roster if len(self.setup.roster) > 1 else None,
         )
         self._ledger = Ledger(plan.ledgers, client=client, dataset=self.setup.dataset)
+        self._canaries = Canaries.load(self.folder)
 
     def handle(self, stage: str, request: Parcel, spent: Spent) -> tuple[Parcel, Spent]:
         """Answer one request.
@@ -132,21 +138,39 @@ class Hospital:
 
     def _release(self, request: Parcel, name: str, plan: LocalPlan) -> Release:
         inputs, labels = self._records(name, probe=request.fields["kind"] == "probe")
-        result: LocalResult = train_locally(
-            self._module(request),
-            inputs,
-            labels,
-            plan,
-            sampling=self._stream(name, "sampling"),
-            noise=self._stream(name, "noise"),
-            device=self.plan.device,
-        )
+        done = self._fault.local_plan(plan, self.plan)
+        sampling, key = self._key(name, "sampling"), self._key(name, "noise")
+
+        def trained(noise: NoiseStream) -> LocalResult:
+            return train_locally(
+                self._module(request),
+                self._fault.inputs(inputs),
+                labels,
+                done,
+                sampling=NoiseStream(sampling),
+                noise=noise,
+                device=self.plan.device,
+                laboratory=self._laboratory(request),
+            )
+
+        result = trained(self._fault.noise(key, self.client, name))
         notes: dict[str, object] = {
             "mean_loss": result.mean_loss,
             "records_used": result.records_used,
             "records": len(labels),
         }
-        return Release(update=result.update, notes=notes)
+        sent = self._fault.sent(result.update, lambda noise: trained(noise).update)
+        return Release(update=sent, notes=notes)
+
+    def _laboratory(self, request: Parcel) -> Laboratory | None:
+        """Return the canaries of an audit cell; they turn around with every round."""
+        if self._canaries is None or request.fields["kind"] == "probe":
+            return None
+        return Laboratory(
+            columns=self._canaries.columns,
+            sign=canary_sign(int(str(request.fields["round"]))),
+            broken=self._fault.broken(),
+        )
 
     def _module(self, request: Parcel) -> nn.Module:
         """Return the global model of a request, checked."""
@@ -193,13 +217,17 @@ class Hospital:
             raise PolicyError(f"{self.client} has no records set apart for {name!r}")
         indices = np.array(self.setup.probes[name] if probe else self.setup.indices, dtype=np.int64)
         dataset = cached_dataset(self.plan.data, self.plan.data_root)
-        return dataset.inputs(indices), dataset.y[indices]
+        inputs, labels = dataset.inputs(indices), dataset.y[indices]
+        if probe or self._canaries is None:
+            return inputs, labels
+        made = self._canaries
+        return np.concatenate([inputs, made.inputs]), np.concatenate([labels, made.labels])
 
-    def _stream(self, session: str, purpose: str) -> NoiseStream:
+    def _key(self, session: str, purpose: str) -> bytes:
         master = self.plan.noise_master
         if master is None:
-            return NoiseStream(fresh_key())
-        return NoiseStream(derived_key(master, self.plan.config.id, self.client, session, purpose))
+            return fresh_key()
+        return derived_key(master, self.plan.config.id, self.client, session, purpose)
 
 
 def _digest(request: Parcel) -> str:

@@ -12,8 +12,8 @@ from torch import nn
 
 from audit.core.config import ModelConfig
 from audit.core.errors import ConfigError
+from audit.core.model import GradientProducts, Weights
 from audit.core.randomness import named_seed
-from audit.core.views import GradientProducts, Weights
 from training.features.fixed import FixedFeatures, trained_part
 from training.features.gradients import OrientedGradients
 from training.features.kernel import KernelLift
@@ -158,7 +158,7 @@ MODELS: dict[str, Builder] = {"simple-cnn": simple_cnn, "mlp": mlp, "linear": li
 
 @dataclass(frozen=True, kw_only=True)
 class TorchArchitecture:
-    """An architecture that can be rebuilt from public knowledge (``core.views.Architecture``).
+    """An architecture that can be rebuilt from public knowledge (``core.model.Architecture``).
 
     Args:
         name: A name in ``MODELS``, or ``package.module:callable`` of the user's own.

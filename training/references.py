@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from audit.core.config import ScheduleConfig
 from training.batched import LocalTask, set_flat, train_many
 from training.data.dataset import Dataset
-from training.dp_sgd import LocalPlan
 from training.features.fixed import trained_part
+from training.local_plan import LocalPlan
 from training.models import TorchArchitecture, flatten, to_weights
 from training.randomness import NoiseStream, derived_key
 

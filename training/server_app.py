@@ -9,8 +9,8 @@ from flwr.serverapp import Grid, ServerApp
 from numpy.typing import NDArray
 
 from audit.core.errors import AuditError, IntegrityError
+from audit.core.model import Weights
 from audit.core.parcel import Parcel, Scalar
-from audit.core.views import Weights
 from audit.formats.files import read_json_lines, write_json_lines
 from audit.formats.parcels import read_weights, write_parcel, write_weights
 from training.plan import CellPlan, probe_sessions

@@ -12,8 +12,8 @@ from flwr.serverapp.strategy import FedAvg
 from numpy.typing import NDArray
 
 from audit.core.errors import ProtocolError
+from audit.core.model import Weights
 from audit.core.parcel import Parcel, Scalar
-from audit.core.views import Weights
 from training.secagg.protocol import Aggregate, ServerProtocol, Session
 from training.wire import METRIC, PROTOCOL, message_parcel, protocol_part, to_record, with_protocol
 

@@ -17,7 +17,8 @@ from attacks.membership.updates import (
     noise_variance,
 )
 from audit.core.guesses import MembershipGuess
-from audit.core.views import Background, View, Weights
+from audit.core.model import Weights
+from audit.core.views import Background, View
 
 MISFIT = 0.01
 """Ridge penalty for what the linear model leaves out, over the mean squared gradient norm."""

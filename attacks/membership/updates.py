@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from attacks.attack import Budget
 from audit.core.errors import ViewError
 from audit.core.guesses import MembershipGuess
-from audit.core.views import Observation, Recipe, SecaggServerView, ServerView, View, Weights
+from audit.core.model import Weights
+from audit.core.views import Observation, Recipe, SecaggServerView, ServerView, View
 
 Array = NDArray[np.float64]
 

@@ -4,94 +4,15 @@ A view names protocols where a model is needed, so that nothing here depends on 
 built by ``audit.disclosure`` and by nothing else.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from audit.core.attributes import HiddenAttribute
+from audit.core.model import Architecture, Oracle, Weights
 from audit.core.parcel import Parcel
-
-Weights = Mapping[str, NDArray[np.float32]]
-"""Parameter name to array: a model, or an update of one."""
-
-
-class Architecture(Protocol):
-    """The public architecture of the model: known to every adversary."""
-
-    @property
-    def name(self) -> str:
-        """Name of the model."""
-
-    @property
-    def classes(self) -> int:
-        """Number of outputs."""
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Shape of one record."""
-
-    def module(self, weights: Weights) -> Any:
-        """Return a fresh ``torch.nn.Module`` that holds these weights, in evaluation mode."""
-
-    def logits(self, weights: Weights, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return logits of shape (records, classes) for inputs (records, *input_shape)."""
-
-    def unflatten(self, flat: NDArray[np.floating[Any]]) -> Weights:
-        """Name the parts of a flat parameter vector, in the order that is used on the wire."""
-
-    def gradient_products(
-        self,
-        weights: Weights,
-        inputs: NDArray[np.float32],
-        labels: NDArray[np.int64],
-        directions: Sequence[Weights],
-        *,
-        class_priors: Sequence[float] | None = None,
-        norms: bool = True,
-    ) -> "GradientProducts":
-        """Hold each record's own gradient against given directions in parameter space."""
-
-    def gradient_sums(
-        self,
-        weights: Weights,
-        inputs: NDArray[np.float32],
-        labels: NDArray[np.int64],
-        coefficients: NDArray[np.float64],
-        *,
-        class_priors: Sequence[float] | None = None,
-    ) -> Sequence[Weights]:
-        """Sum the records' gradients with each column of coefficients (records, sums)."""
-
-
-class Oracle(Protocol):
-    """Query access to the released model. Counts what is asked."""
-
-    @property
-    def queries(self) -> int:
-        """Records asked about so far."""
-
-    def probabilities(self, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return class probabilities, shape (records, classes)."""
-
-    def labels(self, inputs: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Return only the most probable class, shape (records,)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class GradientProducts:
-    """Records' own loss gradients, seen only through inner products.
-
-    Args:
-        products: Inner product of a record's gradient with a direction, shape (records,
-            directions).
-        norms: Euclidean norm of a record's gradient, shape (records,); NaN if not asked for.
-    """
-
-    products: NDArray[np.float64]
-    norms: NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -316,8 +237,37 @@ class ColludingServerView:
     keys: Mapping[str, Mapping[str, Parcel]]
 
 
+@dataclass(frozen=True, kw_only=True)
+class CanaryView:
+    """What an adversary saw of audit cells along their canaries.
+
+    Audit cells are federations of the released one's recipe and code, with canaries: made-up
+    records, each in one hospital or not. Values are in units of one canary, clipped, in every batch
+    of a round: 1 is the canary itself. What the adversary does not see is None.
+
+    Args:
+        canaries: Pseudonyms, shape (canaries,).
+        updates: In the update of the hospital that a canary would be in, shape (canaries, rounds).
+        others: In the update of another hospital, same shape.
+        sums: In the sum of all updates, same shape.
+        own: What the sum would hold if every hospital's update were the adversary's own, which is
+            a hospital itself, same shape.
+        likeness: Of outlier canaries: the part of a round's update along what the hospital's known
+            records alone would have sent, 1 where all of it is there, same shape.
+    """
+
+    background: Background
+    canaries: tuple[str, ...]
+    updates: NDArray[np.float64] | None = None
+    others: NDArray[np.float64] | None = None
+    sums: NDArray[np.float64] | None = None
+    own: NDArray[np.float64] | None = None
+    likeness: NDArray[np.float64] | None = None
+
+
 View = (
     QueryView
+    | CanaryView
     | RecipientView
     | ParticipantView
     | ServerView

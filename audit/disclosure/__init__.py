@@ -15,8 +15,10 @@ from scipy.special import softmax
 from audit.core.adversaries import Adversary
 from audit.core.config import CellConfig, Config
 from audit.core.errors import MissingEvidenceError
+from audit.core.model import Weights
 from audit.core.views import (
     Background,
+    CanaryView,
     ColludingServerView,
     ParticipantView,
     QueryView,
@@ -25,10 +27,10 @@ from audit.core.views import (
     SecaggServerView,
     ServerView,
     View,
-    Weights,
 )
 from audit.disclosure.attribute import hide_attribute
 from audit.disclosure.background import cell_background, read_references, without_records
+from audit.disclosure.canaries import AuditCell, canary_store, canary_view
 from audit.disclosure.observations import Recording
 from audit.executor import Store
 from audit.formats.parcels import read_weights
@@ -39,7 +41,7 @@ from training.plan import HospitalSetup
 
 
 class CountedOracle:
-    """The released model behind a counter (``core.views.Oracle``).
+    """The released model behind a counter (``core.model.Oracle``).
 
     Args:
         built: The architecture.
@@ -77,6 +79,7 @@ class Disclosure:
         self._recording = Recording(config, cell, self._directory)
         self._background = cell_background(config, cell, self._directory)
         self._references = Store(folder=run.path / "references")
+        self._run_path = run.path
 
     def view(self, adversary: Adversary, references: tuple[str, ...] = ()) -> View:
         """Build the view of an adversary.
@@ -119,6 +122,36 @@ class Disclosure:
             self._background, self._directory, self._oracle().probabilities
         )
         return QueryView(background=background, oracle=self._oracle(), hidden=hidden)
+
+    def canary_view(
+        self, adversary: Adversary, keys: tuple[str, ...], *, outliers: bool
+    ) -> CanaryView:
+        """Build what an adversary saw of the canaries of this cell's audit cells.
+
+        Args:
+            adversary: Which one.
+            keys: Of the audit cells.
+            outliers: Whether it looks at outlier canaries; else at gradient canaries.
+
+        Raises:
+            MissingEvidenceError: It sees nothing of them.
+            IntegrityError: What was kept is damaged.
+        """
+        if adversary is Adversary.SECAGG_SERVER and self._config.aggregation.protocol == "plain":
+            raise MissingEvidenceError("this run aggregated in plain: there is no masked sum")
+        store, clients = canary_store(self._run_path, self._cell.id), self._config.clients
+        cells = []
+        for key in keys:
+            seen = store.read(key)
+            cells.append(AuditCell(key=key, seen=seen, dealt=seen.arrays["dealt"].astype(np.int64)))
+        public = self._config.aggregation.weights or {}
+        return canary_view(
+            self._background,
+            adversary,
+            cells,
+            weights=np.array([public.get(client, 1) for client in clients], dtype=np.float64),
+            outliers=outliers,
+        )
 
     def _oracle(self) -> CountedOracle:
         return CountedOracle(self._recording.architecture, read_weights(self._directory.model))

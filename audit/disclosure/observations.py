@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from audit.core.config import CellConfig, Config
 from audit.core.errors import IntegrityError
+from audit.core.model import Weights
 from audit.core.parcel import Parcel
-from audit.core.views import Observation, Weights, WireMessage
+from audit.core.views import Observation, WireMessage
 from audit.disclosure.background import cell_architecture
 from audit.formats.parcels import read_parcel, read_weights
 from audit.store.run import CellDirectory
@@ -45,15 +46,23 @@ class Recording:
         config: The run's configuration.
         cell: The cell's part of it.
         directory: Where the recording lies.
+        architecture: The public architecture; None: what the released cell's candidates say.
     """
 
-    def __init__(self, config: Config, cell: CellConfig, directory: CellDirectory) -> None:
+    def __init__(
+        self,
+        config: Config,
+        cell: CellConfig,
+        directory: CellDirectory,
+        architecture: TorchArchitecture | None = None,
+    ) -> None:
         self._config, self._cell, self._directory = config, cell, directory
+        self._architecture = architecture
 
     @cached_property
     def architecture(self) -> TorchArchitecture:
         """The public architecture."""
-        return cell_architecture(self._cell, self._directory)
+        return self._architecture or cell_architecture(self._cell, self._directory)
 
     @property
     def rounds(self) -> list[Session]:

@@ -7,7 +7,8 @@ import numpy as np
 
 from audit.core.config import CellConfig, Config
 from audit.pipeline.prepare import Prepared
-from training.dp_sgd import LocalPlan, train_locally
+from training.dp_sgd import train_locally
+from training.local_plan import LocalPlan
 from training.models import architecture
 from training.randomness import NoiseStream, fresh_key
 

@@ -10,6 +10,7 @@ from audit.core.config import CellConfig, Config
 from audit.core.errors import ConfigError
 from audit.formats.files import read_json_lines, write_json
 from audit.formats.parcels import read_weights, write_parcel
+from audit.pipeline.cells import cell_plan
 from audit.pipeline.cost import training_cost
 from audit.pipeline.opening import agreed_config, create_run, with_kept_key
 from audit.pipeline.prepare import Prepared, ledger_root, prepare, split_record, victims_parcel
@@ -19,7 +20,6 @@ from audit.pipeline.utility import Examiner
 from audit.store.run import CellDirectory, RunDirectory
 from audit.vault import Vault
 from training.backends.inprocess import DropOut
-from training.data.configured import data_root
 from training.federation import Backend, new_identities, run_cell, set_up_hospitals
 from training.models import TorchArchitecture, architecture
 from training.plan import CellPlan, HospitalSetup
@@ -198,28 +198,17 @@ class _Run:
         self, cell: CellConfig, directory: CellDirectory, privacy: CellPrivacy | None
     ) -> CellPlan:
         """Return the cell's plan; its hospitals are set up once, before the first message."""
-        config = self._config
-        identities = self._identities()
-        key = config.privacy.noise_key
-        plan = CellPlan(
+        config, dataset = self._config, self._prepared.dataset
+        identities, key = self._identities(), config.privacy.noise_key
+        plan = cell_plan(
+            config,
+            cell,
+            directory,
             run_id=str(self._run.record["id"]),
-            cell=directory,
-            config=cell,
-            clients=config.clients,
             roster={client: identity.public_key for client, identity in identities.items()},
-            architecture=architecture(
-                cell.model, self._prepared.dataset.shape, self._prepared.dataset.classes
-            ),
-            seed=config.seed,
-            delta=config.privacy.delta,
+            architecture=architecture(cell.model, dataset.shape, dataset.classes),
             noise_multiplier=privacy.noise_multiplier if privacy else None,
-            max_grad_norm=config.privacy.max_grad_norm if privacy else None,
-            noise_epsilon=cell.epsilon if privacy else None,
-            nominal_records=config.privacy.nominal_records,
-            aggregation=config.aggregation,
-            probes=config.probes,
             data=self._prepared.spec,
-            data_root=data_root().absolute(),
             ledgers=ledger_root().absolute(),
             device=self._options.device,
             noise_master=bytes.fromhex(key) if key else None,

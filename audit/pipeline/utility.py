@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.core.views import Weights
+from audit.core.model import Weights
 from audit.stats import Interval, auc_interval, balanced_accuracy_interval, wilson_interval
 from training.models import TorchArchitecture
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
 from audit.core.config import ModelConfig
+from audit.core.model import Weights
 from audit.core.randomness import named_generator
 from audit.core.views import (
     Background,
@@ -18,9 +19,9 @@ from audit.core.views import (
     References,
     SecaggServerView,
     ServerView,
-    Weights,
 )
-from training.dp_sgd import LocalPlan, train_locally
+from training.dp_sgd import train_locally
+from training.local_plan import LocalPlan
 from training.models import TorchArchitecture, architecture
 from training.randomness import NoiseStream
 

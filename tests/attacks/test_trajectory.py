@@ -13,7 +13,7 @@ from audit.core.guesses import MembershipGuess
 from audit.core.randomness import named_generator
 from audit.core.views import References, View
 from audit.stats import auc, auc_interval
-from training.dp_sgd import LocalPlan
+from training.local_plan import LocalPlan
 
 OVERFIT = LocalPlan(
     steps=5,

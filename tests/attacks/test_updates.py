@@ -15,7 +15,7 @@ from audit.core.randomness import named_generator
 from audit.core.views import View
 from audit.stats import auc_interval, clopper_pearson_interval
 from audit.stats.interval import Interval
-from training.dp_sgd import LocalPlan
+from training.local_plan import LocalPlan
 
 IDS = ("update-cosine", "update-difference", "update-regression")
 ONE_STEP = LocalPlan(

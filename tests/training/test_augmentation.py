@@ -9,7 +9,8 @@ from audit.core.errors import ConfigError
 from audit.core.loading import load_config
 from audit.pipeline.train import TrainOptions, train
 from training.augmentation import shifted
-from training.dp_sgd import LocalPlan, train_locally
+from training.dp_sgd import train_locally
+from training.local_plan import LocalPlan
 from training.models import flatten, simple_cnn
 from training.randomness import NoiseStream
 

@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from audit.core.errors import AuditError
-from training import dp_sgd
-from training.dp_sgd import LocalPlan, train_locally
+from training import steps
+from training.dp_sgd import train_locally
 from training.features.fixed import FixedFeatures
+from training.local_plan import LocalPlan
 from training.models import flatten, mlp, simple_cnn, to_weights
 from training.randomness import NoiseStream
 
@@ -137,8 +138,8 @@ def test_the_order_of_pixels_in_memory_changes_nothing():
 def test_a_batch_in_chunks_gives_the_same_update(module, monkeypatch):
     whole = train(module, plan()).update
     for chunk in (1, 5, 16):
-        monkeypatch.setattr(dp_sgd, "CHUNK", chunk)
-        monkeypatch.setattr(dp_sgd, "GHOST_CHUNK", chunk)
+        monkeypatch.setattr(steps, "CHUNK", chunk)
+        monkeypatch.setattr(steps, "GHOST_CHUNK", chunk)
         np.testing.assert_allclose(train(module, plan()).update, whole, atol=1e-6)
 
 
@@ -148,7 +149,7 @@ def test_noise_is_added_once_at_the_real_chunk_boundary(module):
     first = next(module().parameters()).numel()
     drawn = NoiseStream(NOISE).gaussian(first)
     expected = -local.learning_rate / local.expected_batch_size * drawn
-    for records in (dp_sgd.CHUNK, dp_sgd.CHUNK + 1, 2 * dp_sgd.CHUNK, dp_sgd.GHOST_CHUNK + 1):
+    for records in (steps.CHUNK, steps.CHUNK + 1, 2 * steps.CHUNK, steps.GHOST_CHUNK + 1):
         labels = np.zeros(records, np.int64)
         result = train(module, local, np.zeros((records, 1, 8, 8), np.float32), labels)
         assert result.records_used == records

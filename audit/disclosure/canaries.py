@@ -1,0 +1,129 @@
+"""From audit cells to what each adversary saw of their canaries."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.core.adversaries import Adversary
+from audit.core.errors import MissingEvidenceError
+from audit.core.parcel import Parcel
+from audit.core.views import Background, CanaryView
+from audit.executor import Store
+
+SEEN = {
+    Adversary.SERVER: ("updates", "others", "likeness"),
+    Adversary.SECAGG_SERVER: ("sums",),
+    Adversary.PARTICIPANT: ("sums", "own"),
+}
+"""What of an audit cell each adversary sees; the participant is the first hospital."""
+
+
+def canary_store(run: Path, cell: str) -> Store:
+    """Return where what was seen of a cell's audit cells is kept.
+
+    Args:
+        run: The run directory.
+        cell: The cell's id.
+    """
+    return Store(folder=run / "audit_cells" / cell / "canaries")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditCell:
+    """One audit cell, as kept.
+
+    Args:
+        key: Its key.
+        seen: ``updates`` of shape (hospitals, rounds, columns), ``sums`` of shape (rounds,
+            columns), ``likeness`` of shape (hospitals, rounds).
+        dealt: The hospital that each gradient canary would be in, shape (columns,).
+    """
+
+    key: str
+    seen: Parcel
+    dealt: NDArray[np.int64]
+
+
+def canary_view(
+    background: Background,
+    adversary: Adversary,
+    cells: Sequence[AuditCell],
+    *,
+    weights: NDArray[np.float64],
+    outliers: bool,
+) -> CanaryView:
+    """Return what an adversary saw of canaries.
+
+    Args:
+        background: What it knows besides.
+        adversary: Which one.
+        cells: The audit cells of one cell.
+        weights: Each hospital's public weight in the sum.
+        outliers: Whether it looks at outlier canaries; else at gradient canaries.
+
+    Raises:
+        MissingEvidenceError: It sees nothing of audit cells.
+    """
+    shown = SEEN.get(adversary, ())
+    if not shown:
+        raise MissingEvidenceError(f"{adversary}: no view of it shows gradient canaries")
+    read = _outliers if outliers else _gradients
+    parts = [read(cell, weights, participant=adversary is Adversary.PARTICIPANT) for cell in cells]
+    names = [f"canary-{cell.key[:12]}" for cell in cells]
+    return CanaryView(
+        background=background,
+        canaries=tuple(
+            f"{name}-{'outlier-' if outliers else ''}{j:05d}"
+            for name, part in zip(names, parts, strict=True)
+            for j in part["numbers"]
+        ),
+        **{
+            key: np.concatenate([part[key] for part in parts])
+            for key in shown
+            if all(key in part for part in parts)
+        },
+    )
+
+
+def canary_truth(key: str, present: NDArray[np.bool_], hospitals: int) -> dict[str, bool]:
+    """Return the pseudonyms of an audit cell's canaries, gradients and outliers, with their bits.
+
+    Args:
+        key: Of the audit cell.
+        present: Shape (columns + hospitals,).
+        hospitals: Of the federation.
+    """
+    name, columns = f"canary-{key[:12]}", len(present) - hospitals
+    bits = {f"{name}-{j:05d}": bool(present[j]) for j in range(columns)}
+    return bits | {f"{name}-outlier-{j:05d}": bool(present[columns + j]) for j in range(hospitals)}
+
+
+def _gradients(
+    cell: AuditCell, weights: NDArray[np.float64], *, participant: bool
+) -> Mapping[str, NDArray[np.generic]]:
+    """A curious hospital knows its own canaries: it is not asked about them."""
+    arrays, hospitals = cell.seen.arrays, len(weights)
+    asked = np.flatnonzero(cell.dealt != 0) if participant else np.arange(len(cell.dealt))
+    where = cell.dealt[asked]
+    updates = arrays["updates"].astype(np.float64)
+    each = weights[where][:, None]
+    found: dict[str, NDArray[np.generic]] = {
+        "numbers": asked,
+        "updates": updates[where, :, asked],
+        "sums": arrays["sums"].astype(np.float64)[:, asked].T / each,
+        "own": updates[0][:, asked].T * weights.sum() / each,
+    }
+    if hospitals > 1:
+        found["others"] = updates[(where + 1) % hospitals, :, asked]
+    return found
+
+
+def _outliers(
+    cell: AuditCell, weights: NDArray[np.float64], *, participant: bool
+) -> Mapping[str, NDArray[np.generic]]:
+    del participant
+    likeness = cell.seen.arrays["likeness"].astype(np.float64)
+    return {"numbers": np.arange(len(weights)), "likeness": likeness}

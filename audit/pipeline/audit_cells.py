@@ -1,0 +1,266 @@
+"""The audit cells of a run: which canaries, which jobs, what they cost."""
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.core.config import CellConfig, Config
+from audit.core.randomness import named_generator
+from audit.disclosure.canaries import canary_store
+from audit.executor import Job, Store, execute, processors
+from audit.formats.files import read_json
+from audit.pipeline.canary_trials import CanaryTrial, run_trials
+from audit.pipeline.code import code_digest
+from audit.pipeline.prepare import Prepared, prepare
+from audit.store.run import RunDirectory
+from audit.vault import Vault
+from training.canaries import canary_columns
+from training.data.configured import data_root
+from training.dp_sgd import Laboratory, train_locally
+from training.faults import Fault
+from training.features.fixed import trained_part
+from training.local_plan import LocalPlan
+from training.models import architecture
+from training.randomness import NoiseStream, derived_key, fresh_key
+
+KNOWN = 64
+"""Most records of the population that a hospital of an audit cell holds beside canaries."""
+
+WORTH_A_PROCESS = 20.0
+"""Seconds of work from which a second process pays for its start."""
+
+PARTS = 4
+"""Batches of work for each process, so that none waits long for the other."""
+
+TIMED_STEPS = 4
+"""Steps that are timed before the cost is said."""
+
+OVERHEAD = 0.02
+"""Seconds that messages, masks and recording cost for each hospital and round, about."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditEffort:
+    """How many audit cells a budget buys for each cell of the sweep.
+
+    Args:
+        canaries: So many gradient canaries are wanted.
+        least: Fewest federations, whatever their number of canaries: each has one outlier a
+            hospital.
+    """
+
+    canaries: int
+    least: int
+
+    def federations(self, columns: int) -> int:
+        """Return how many federations with so many canaries each are run."""
+        return max(self.least, math.ceil(self.canaries / columns))
+
+
+EFFORT = {
+    "quick": AuditEffort(canaries=256, least=2),
+    "standard": AuditEffort(canaries=2048, least=16),
+    "thorough": AuditEffort(canaries=16384, least=64),
+}
+"""By attack budget."""
+
+
+class AuditCells:
+    """The audit cells with gradient and outlier canaries of a run.
+
+    Args:
+        run: The run.
+        config: Its configuration.
+        budget: Name of the attacks' budget.
+        fault: What is broken in every hospital; self-tests only.
+    """
+
+    def __init__(
+        self, run: RunDirectory, config: Config, budget: str, fault: Fault | None = None
+    ) -> None:
+        self._run, self._config, self._fault = run, config, fault
+        self._effort = EFFORT[budget]
+        self._vault = Vault(run.secrets)
+        self._jobs: dict[str, list[Job[CanaryTrial]]] = {}
+        self._seconds: dict[str, float] = {}
+
+    @cached_property
+    def _prepared(self) -> Prepared:
+        return prepare(self._config)
+
+    @cached_property
+    def _secret(self) -> bytes:
+        """The key from which the canaries' coins follow; a reproduction's follows from its own."""
+        if self._config.reproduction:
+            return derived_key(bytes.fromhex(self._vault.noise_key()), "canaries")
+        return self._vault.canary_key(fresh_key)
+
+    def store(self, cell: CellConfig) -> Store:
+        """Return where what was seen of a cell's audit cells is kept."""
+        return canary_store(self._run.path, cell.id)
+
+    def cost(self, cells: Sequence[CellConfig]) -> str | None:
+        """Say what is about to be run and how long it takes; None: all is there already."""
+        missing, seconds = 0, 0.0
+        for cell in cells:
+            todo = self.store(cell).missing(self.jobs(cell))
+            missing += len(todo)
+            seconds += len(todo) * self._seconds_each(todo[0].payload) if todo else 0.0
+        if not missing:
+            return None
+        return (
+            f"{missing} audit cells, about {max(1.0, seconds):.0f} s of one core, "
+            f"{processors()} cores"
+        )
+
+    def train(self, cell: CellConfig, done: Callable[[int, int], None]) -> tuple[str, ...]:
+        """Run what is missing for a cell.
+
+        Args:
+            cell: Which cell.
+            done: Told how many federations came in, and how many are run in this call.
+
+        Returns:
+            The keys of all its federations, in order.
+        """
+        jobs, store = self.jobs(cell), self.store(cell)
+        todo = store.missing(jobs)
+        if todo:
+            worth = len(todo) * self._seconds_each(todo[0].payload) > WORTH_A_PROCESS
+            workers = processors() if worth else 1
+            execute(
+                todo,
+                run_trials,
+                store,
+                workers=workers,
+                batch=math.ceil(len(todo) / (PARTS * workers)) if worth else len(todo),
+                done=lambda count: done(count, len(todo)),
+            )
+        return tuple(job.key for job in jobs)
+
+    def jobs(self, cell: CellConfig) -> list[Job[CanaryTrial]]:
+        """Return the jobs of a cell; the first few are the same at every budget.
+
+        Raises:
+            ConfigError: The model has no room for gradient canaries.
+            MissingEvidenceError: The secrets are gone: canaries cannot be dealt.
+        """
+        if cell.id not in self._jobs:
+            count = self._effort.federations(self._columns(cell))
+            if not cell.private:  # a positive control: seen at once or never
+                count = min(count, EFFORT["quick"].least)
+            self._jobs[cell.id] = [self._job(cell, number) for number in range(count)]
+        return self._jobs[cell.id]
+
+    def _columns(self, cell: CellConfig) -> int:
+        dataset = self._prepared.dataset
+        module = architecture(cell.model, dataset.shape, dataset.classes).build()
+        return canary_columns(trained_part(module, dataset.inputs(np.zeros(1, np.int64)))[0])
+
+    def _job(self, cell: CellConfig, number: int) -> Job[CanaryTrial]:
+        config, prepared = self._config, self._prepared
+        name = f"canaries-{cell.id}-{number:03d}"
+        columns = self._columns(cell)
+        dealt = self._dealt(name, columns)
+        present = (
+            NoiseStream(derived_key(self._secret, name)).uniform(columns + len(config.clients))
+            < 1 / 2
+        )
+        trial = CanaryTrial(
+            config=config,
+            cell=cell,
+            architecture=architecture(cell.model, prepared.dataset.shape, prepared.dataset.classes),
+            noise_multiplier=read_json(self._run.cell(cell.id).summary)["noise_multiplier"],
+            spec=prepared.spec,
+            root=data_root().absolute(),
+            folder=self.store(cell).folder,
+            name=name,
+            known=tuple(self._known(i) for i in range(len(config.clients))),
+            columns=tuple(
+                np.flatnonzero((dealt == i) & present[:columns]) for i in range(len(config.clients))
+            ),
+            dealt=dealt,
+            outliers=tuple(bool(p) and cell.private for p in present[columns:]),
+            noise_master=derived_key(self._secret, name, "noise") if config.reproduction else None,
+            fault=self._fault,
+        )
+        key = _key(trial, prepared.dataset.sha256, salt=derived_key(self._secret, "keys"))
+        noted = self._fault.truth(present) if self._fault else present
+        self._vault.write_canaries(cell.id, key, noted)
+        return Job(key=key, payload=trial)
+
+    def _dealt(self, name: str, columns: int) -> NDArray[np.int64]:
+        """Return the hospital that each gradient canary would be in, shape (columns,); public."""
+        rng = named_generator(self._config.seed, "canary-hospitals", name)
+        return rng.permutation(columns) % len(self._config.clients)
+
+    def _seconds_each(self, trial: CanaryTrial) -> float:
+        """Estimate the seconds of one federation by timing steps on made-up records."""
+        cell, shape = trial.cell, self._prepared.dataset.shape
+        if cell.id not in self._seconds:
+            records = len(trial.known[0])
+            private = cell.private
+            plan = LocalPlan(
+                steps=TIMED_STEPS,
+                sample_rate=min(
+                    1.0, cell.schedule.batch_size / self._config.privacy.nominal_records
+                ),
+                expected_batch_size=float(cell.schedule.batch_size),
+                learning_rate=1e-3,
+                momentum=0.0,
+                noise_multiplier=1.0 if private else None,
+                max_grad_norm=1.0 if private else None,
+            )
+            module, stream = trial.architecture.build(), NoiseStream(bytes(32))
+            began = time.perf_counter()
+            train_locally(
+                module,
+                np.zeros((records, *shape), dtype=np.float32),
+                np.zeros(records, dtype=np.int64),
+                plan,
+                sampling=stream,
+                noise=stream,
+                laboratory=Laboratory(columns=trial.columns[0]),
+            )
+            step = (time.perf_counter() - began) / TIMED_STEPS
+            turns = cell.schedule.rounds * len(trial.known)
+            self._seconds[cell.id] = turns * (OVERHEAD + cell.schedule.local_steps * step)
+        return self._seconds[cell.id]
+
+    def _known(self, hospital: int) -> NDArray[np.int64]:
+        """Return the population's records that a hospital holds."""
+        population = self._prepared.game.population
+        each = min(KNOWN, len(population) // len(self._config.clients))
+        return np.sort(population[hospital * each : (hospital + 1) * each])
+
+
+def _key(trial: CanaryTrial, dataset: str, *, salt: bytes) -> str:
+    """Hash everything that shapes an audit cell, but for fresh noise.
+
+    The salt is secret: a few coins could be found by trying out all of them.
+    """
+    digest = hashlib.sha256(salt)
+    for text in (
+        "audit-canaries/v1",
+        dataset,
+        trial.cell.model_dump_json(),
+        trial.config.aggregation.model_dump_json(),
+        repr((trial.config.seed, trial.config.privacy.nominal_records)),
+        repr((trial.noise_multiplier, trial.config.privacy.max_grad_norm, trial.outliers)),
+        trial.name,
+        repr(trial.noise_master),
+        repr(trial.fault),
+        code_digest("training", "audit.pipeline"),
+        version("torch"),
+    ):
+        digest.update(text.encode() + b"\x00")
+    for array in (*trial.known, *trial.columns):
+        digest.update(f"{len(array)}|".encode() + np.asarray(array, dtype=np.int64).tobytes())
+    return digest.hexdigest()
