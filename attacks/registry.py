@@ -16,6 +16,14 @@ class Family(StrEnum):
     MEMBERSHIP = "membership"
     INVERSION = "inversion"
     ATTRIBUTE = "attribute"
+    AUDIT = "dp-audit"
+
+
+class Canary(StrEnum):
+    """What kind of made-up record an audit plants."""
+
+    GRADIENT = "gradient"
+    OUTLIER = "outlier"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,9 +36,10 @@ class Entry:
         family: What it guesses, and so how it is scored.
         adversaries: Whose views it runs on.
         source: Paper and section.
-        module: Where its ``build(budget)`` is; imported when the attack is run.
+        module: Where its ``build(budget)``, or what follows a colon, is; imported when it is run.
         baseline: Another entry, run on the same view, whose score is this one's chance level.
         references: Whether its view must hold reference federations.
+        canary: What it plants in audit cells; None: it works on what was recorded.
     """
 
     id: str
@@ -41,10 +50,12 @@ class Entry:
     module: str
     baseline: str | None = None
     references: bool = False
+    canary: Canary | None = None
 
     def build(self, budget: Budget) -> Attack:
         """Return the attack with the hyperparameters of a budget."""
-        build: Callable[[Budget], Attack] = import_module(self.module).build
+        module, _, builder = self.module.partition(":")
+        build: Callable[[Budget], Attack] = getattr(import_module(module), builder or "build")
         return build(budget)
 
 
@@ -213,6 +224,51 @@ _ALL = (
         source="model inversion, Fredrikson et al. 2014 (USENIX Security), with the exact answer",
         module="attacks.attribute.answer_match",
         baseline="attribute-imputation",
+    ),
+    Entry(
+        id="canary-update",
+        title="DP audit: gradient canaries against single updates",
+        family=Family.AUDIT,
+        adversaries=(Adversary.SERVER,),
+        source="after Nasr et al. 2023, arXiv:2302.07956, section 4",
+        module="attacks.auditing.gradient_canary:update",
+        canary=Canary.GRADIENT,
+    ),
+    Entry(
+        id="canary-difference",
+        title="DP audit: gradient canaries against differences of two updates",
+        family=Family.AUDIT,
+        adversaries=(Adversary.SERVER,),
+        source="this project; canaries after Nasr et al. 2023, arXiv:2302.07956",
+        module="attacks.auditing.gradient_canary:difference",
+        canary=Canary.GRADIENT,
+    ),
+    Entry(
+        id="canary-sum",
+        title="DP audit: gradient canaries against the sum of updates",
+        family=Family.AUDIT,
+        adversaries=(Adversary.SECAGG_SERVER,),
+        source="after Nasr et al. 2023, arXiv:2302.07956, section 4",
+        module="attacks.auditing.gradient_canary:total",
+        canary=Canary.GRADIENT,
+    ),
+    Entry(
+        id="canary-own-noise",
+        title="DP audit: gradient canaries against the sum less one's own noise",
+        family=Family.AUDIT,
+        adversaries=(Adversary.PARTICIPANT,),
+        source="this project; canaries after Nasr et al. 2023, arXiv:2302.07956",
+        module="attacks.auditing.gradient_canary:own_noise",
+        canary=Canary.GRADIENT,
+    ),
+    Entry(
+        id="canary-outlier",
+        title="DP audit: what an outlier does to how other records are treated",
+        family=Family.AUDIT,
+        adversaries=(Adversary.SERVER,),
+        source="this project",
+        module="attacks.auditing.outlier_canary",
+        canary=Canary.OUTLIER,
     ),
 )
 

@@ -53,6 +53,13 @@ class BudgetName(StrEnum):
     THOROUGH = "thorough"
 
 
+class SelfTestBudget(StrEnum):
+    """How many audit cells a fault gets."""
+
+    QUICK = "quick"
+    STANDARD = "standard"
+
+
 @app.command()
 def train(
     config: Annotated[
@@ -177,6 +184,34 @@ def demo(
     show_table(run, as_json=as_json)
     if report.failed:
         raise AuditError(f"{len(report.failed)} attacks failed: {', '.join(report.failed)}")
+
+
+@app.command()
+def selftest(
+    budget: Annotated[
+        SelfTestBudget, typer.Option(help="quick takes under two minutes.")
+    ] = SelfTestBudget.QUICK,
+    repeats: Annotated[int, typer.Option(min=1, help="How often each fault is planted.")] = 1,
+    fault: Annotated[
+        list[str] | None, typer.Option(help="Only this fault; repeatable. none: no fault.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Public seed of the federation.")] = 1,
+    out: Annotated[Path | None, typer.Option(help="Keep the run here; else deleted.")] = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Plant faults in the hospitals and show which of them the audits find."""
+    from audit.cli.selftesting import run_selftest
+
+    del debug
+    run_selftest(
+        budget=budget.value,
+        repeats=repeats,
+        faults=tuple(fault or ()),
+        seed=seed,
+        out=out,
+        as_json=as_json,
+    )
 
 
 @app.command()

@@ -46,12 +46,12 @@ class AttackProgress:
     def __init__(self, bars: Progress) -> None:
         self._bars = bars
         self._task: TaskID | None = None
-        self._references: dict[str, TaskID] = {}
+        self._trained: dict[tuple[str, str], TaskID] = {}
 
-    def planned(self, count: int, cost: str | None) -> None:
-        """Say how many attacks will run, and what their references cost."""
+    def planned(self, count: int, costs: list[str]) -> None:
+        """Say how many attacks will run, and what the federations that they need cost."""
         self._bars.console.print(f"attacking: {count} attacks, one after the other")
-        if cost is not None:
+        for cost in costs:
             self._bars.console.print(f"attacking: {cost}", soft_wrap=True, highlight=False)
         self._task = self._bars.add_task("attacks", total=count, note="")
 
@@ -61,11 +61,11 @@ class AttackProgress:
             first = self._bars.tasks[self._task].fields["note"] == ""
             self._bars.update(self._task, advance=0 if first else 1, note=name)
 
-    def trained(self, cell: str, count: int, total: int) -> None:
-        """Count reference federations of a cell."""
-        if cell not in self._references:
-            self._references[cell] = self._bars.add_task("references", total=total, note=cell)
-        self._bars.update(self._references[cell], advance=count)
+    def trained(self, what: str, cell: str, count: int, total: int) -> None:
+        """Count federations that are trained for a cell's attacks."""
+        if (what, cell) not in self._trained:
+            self._trained[what, cell] = self._bars.add_task(what, total=total, note=cell)
+        self._bars.update(self._trained[what, cell], advance=count)
 
     def finished(self) -> None:
         """Fill the bar."""
@@ -83,9 +83,38 @@ def attack_progress() -> Iterator[AttackProgress]:
         progress.finished()
 
 
+class SelfTestProgress:
+    """One bar over all audit cells.
+
+    Args:
+        bars: Where it is drawn.
+    """
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._task: TaskID | None = None
+
+    def planned(self, count: int) -> None:
+        """Say how many audit cells will run."""
+        self._bars.console.print(f"self-test: {count} audit cells, about a second each of one core")
+        self._task = self._bars.add_task("audit cells", total=count, note="")
+
+    def done(self, count: int) -> None:
+        """Count audit cells."""
+        if self._task is not None:
+            self._bars.update(self._task, advance=count)
+
+
+@contextmanager
+def selftest_progress() -> Iterator[SelfTestProgress]:
+    """Show a bar over all audit cells of a self-test."""
+    with _bars() as bars:
+        yield SelfTestProgress(bars)
+
+
 def _bars() -> Progress:
     return Progress(
-        TextColumn("{task.description:>10}"),
+        TextColumn("{task.description:>11}"),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

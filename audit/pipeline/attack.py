@@ -2,14 +2,15 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from attacks.attack import Budget
-from attacks.registry import ATTACKS, Entry, Family, select
+from attacks.registry import Entry, select
 from audit.core.adversaries import Adversary
+from audit.core.audits import AuditRecord
 from audit.core.config import CellConfig, Config
 from audit.core.errors import (
     AuditError,
@@ -19,30 +20,21 @@ from audit.core.errors import (
     MissingEvidenceError,
     ViewError,
 )
-from audit.core.guesses import AttributeGuess, Guess, MembershipGuess, ReconstructionGuess
+from audit.core.guesses import Guess
 from audit.core.randomness import named_generator
 from audit.core.scores import Outcome, Score
 from audit.core.views import QueryView
 from audit.formats.files import read_json, sha256_of, write_json
 from audit.formats.guesses import read_guess, write_guess
-from audit.formats.parcels import write_parcel
+from audit.pipeline.audit_cells import EFFORT, AuditCells
 from audit.pipeline.code import code_digest
+from audit.pipeline.grading import Grader, metrics_of
 from audit.pipeline.leakage import Task, keep_scores, summarise
 from audit.pipeline.references import ReferenceTrainer
 from audit.pipeline.table import write_table
-from audit.pipeline.views import CellViews
-from audit.scoring import (
-    ATTRIBUTE_METRICS,
-    INVERSION_METRICS,
-    MEMBERSHIP_METRICS,
-    Origin,
-    most_exposed,
-    roc_points,
-    score_attribute,
-    score_membership,
-    score_reconstruction,
-    unmeasured,
-)
+from audit.pipeline.verdicts import keep_audits
+from audit.pipeline.views import CellViews, Made, Need, Trainer, needed
+from audit.scoring import Origin, unmeasured
 from audit.store.run import RunDirectory
 from audit.vault import Vault
 
@@ -57,18 +49,18 @@ class AttackOptions:
         only: Ids of attacks; empty: all.
         adversaries: Names of adversaries; empty: all that an attack can run on.
         budget: How much computation each may spend.
-        planned: Told once how many attacks will run, and what the reference federations that they
-            need will cost; None: nothing is to be trained.
+        planned: Told once how many attacks will run, and what the federations that they need will
+            cost, in sentences.
         progress: Told of each attack before it runs.
-        trained: Told of a cell how many reference federations came in, and of how many.
+        trained: Told of what, of which cell, how many federations came in, and of how many.
     """
 
     only: tuple[str, ...] = ()
     adversaries: tuple[str, ...] = ()
     budget: Budget = Budget.STANDARD
-    planned: Callable[[int, str | None], None] = lambda _count, _cost: None
+    planned: Callable[[int, list[str]], None] = lambda _count, _costs: None
     progress: Callable[[str], None] = lambda _: None
-    trained: Callable[[str, int, int], None] = lambda _cell, _count, _total: None
+    trained: Callable[[str, str, int, int], None] = lambda _what, _cell, _count, _total: None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +125,12 @@ class _Attacks:
             for adversary in entry.adversaries
             if adversary in adversaries
         ]
-        self._references = ReferenceTrainer(run, self._config, options.budget.references)
+        self._trainers: dict[Need, Trainer] = {
+            Need.REFERENCES: ReferenceTrainer(run, self._config, options.budget.references),
+            Need.AUDIT_CELLS: AuditCells(run, self._config, EFFORT[options.budget.value]),
+        }
+        self._grader = Grader(run, self._config, self._vault)
+        self._audits: dict[str, AuditRecord | None] = {}
 
     def run(self) -> AttackReport:
         """Run all tasks; scores are written after each cell, so an interrupt loses one cell."""
@@ -144,34 +141,45 @@ class _Attacks:
                 views = self._views(cell, tasks)
                 scores = [score for task in tasks for score in self._perform(task, views)]
                 keep_scores(self._run, self._config, scores)
+                keep_audits(self._run, self._config, self._audits)
                 self._summarise(cell)
         write_table(self._run)
         self._run.event("attacked", budget=self._options.budget.value, failed=len(self._failed))
         return AttackReport(failed=self._failed, unscored=self._unscored)
 
-    def _cost(self) -> str | None:
-        """Say what the reference federations will cost; what stops them is said per attack."""
-        ids = {task.cell.id for task in self._tasks if task.entry.references}
-        cells = [cell for cell in self._config.cells if cell.id in ids]
-        try:
-            return self._references.cost(cells) if cells else None
-        except AuditError as error:
-            return f"no reference federations: {error}"
+    def _cost(self) -> list[str]:
+        """Say what references and audit cells will cost; what stops them is said per attack."""
+        said = []
+        for need, trainer in self._trainers.items():
+            ids = {task.cell.id for task in self._tasks if needed(task.entry) is need}
+            cells = [cell for cell in self._config.cells if cell.id in ids]
+            try:
+                cost = trainer.cost(cells) if cells else None
+            except AuditError as error:
+                cost = f"no {need}: {error}"
+            if cost is not None:
+                said.append(cost)
+        return said
 
     def _views(self, cell: CellConfig, tasks: list[Task]) -> CellViews:
-        """Train the references that a cell's attacks need; if that fails, only those fail."""
-        keys: tuple[str, ...] = ()
-        failure: Exception | None = None
-        if any(task.entry.references for task in tasks):
-            try:
-                keys = self._references.train(
-                    cell, lambda count, total: self._options.trained(cell.id, count, total)
-                )
-            except IntegrityError:
-                raise
-            except Exception as error:
-                failure = error
-        return CellViews(self._run, self._config, cell, keys, failure)
+        """Train what a cell's attacks need; if that fails, only those fail."""
+        needs = {needed(task.entry) for task in tasks}
+        made = {
+            need: self._trained(trainer, cell, need) if need in needs else Made()
+            for need, trainer in self._trainers.items()
+        }
+        return CellViews(self._run, self._config, cell, made)
+
+    def _trained(self, trainer: Trainer, cell: CellConfig, need: Need) -> Made:
+        try:
+            keys = trainer.train(
+                cell, lambda count, total: self._options.trained(need, cell.id, count, total)
+            )
+        except IntegrityError:
+            raise
+        except Exception as error:
+            return Made(failure=error)
+        return Made(keys=keys)
 
     def _summarise(self, cell: CellConfig) -> None:
         """Bring all guesses on a cell together, those of earlier calls too."""
@@ -186,10 +194,12 @@ class _Attacks:
         self._options.progress(task.name)
         origin = Origin(cell=task.cell.id, adversary=task.adversary.value, attack=task.entry.id)
         guessed, outcome, reason, queries = False, Outcome.EXECUTED, None, None
+        audit: AuditRecord | None = None
         try:
             guess, queries = self._guess(task, views)
             guessed = True
-            scores = self._scores(task, origin, guess)
+            graded = self._grader.grade(task, origin, guess, views)
+            scores, audit = graded.scores, graded.audit
         except (ViewError, MissingEvidenceError, DataError) as error:
             outcome, reason = Outcome.NOT_RUN, str(error)
             self._unscored |= guessed
@@ -199,7 +209,8 @@ class _Attacks:
             outcome, reason = Outcome.FAILED, f"{type(error).__name__}: {error}"
             self._failed[task.name] = reason
         if reason is not None:
-            scores = unmeasured(origin, _metrics(task.entry), outcome, reason)
+            scores, audit = unmeasured(origin, metrics_of(task.entry), outcome, reason), None
+        self._audits[f"{task.cell.id}/{task.adversary.value}/{task.entry.id}"] = audit
         write_json(
             self._folder(task) / "result.json",
             {
@@ -239,48 +250,11 @@ class _Attacks:
         queries = view.oracle.queries - asked if isinstance(view, QueryView) else None
         return guess, queries
 
-    def _scores(self, task: Task, origin: Origin, guess: Guess) -> list[Score]:
-        """Score a guess, and keep the pictures where they belong."""
-        if isinstance(guess, MembershipGuess):
-            truth = self._vault.membership()
-            scores = score_membership(guess, truth, origin)
-            self._vault.write_exposed(
-                origin.cell, origin.adversary, origin.attack, most_exposed(guess, truth)
-            )
-            write_json(self._folder(task) / "roc.json", roc_points(guess, truth))
-            return scores
-        baseline = self._baseline(task)
-        if isinstance(guess, AttributeGuess):
-            return score_attribute(
-                guess,
-                baseline if isinstance(baseline, AttributeGuess) else None,
-                self._vault.attributes(),
-                self._vault.membership().member,
-                origin,
-            )
-        found = score_reconstruction(
-            guess,
-            baseline if isinstance(baseline, ReconstructionGuess) else None,
-            self._vault.victims(),
-            origin,
-            rng=self._rng(task, "bootstrap"),
-        )
-        public = bool(self._run.record["dataset"]["public"])
-        base = self._folder(task) if public else self._run.secrets / "panels" / task.name
-        write_parcel(base / "panels.safetensors", found.panels)
-        return found.scores
-
-    def _baseline(self, task: Task) -> Guess | None:
-        """Return the guess of the attack's baseline, which ran before it on the same view."""
-        if task.entry.baseline is None:
-            return None
-        return read_guess(self._folder(replace(task, entry=ATTACKS[task.entry.baseline])))
-
     def _key(self, task: Task, views: CellViews) -> str:
         """Hash everything that shaped a guess."""
         parts = (
             self._recording,
-            *(views.references if task.entry.references else ()),
+            *views.keys(task),
             task.name,
             self._options.budget.value,
             str(self._config.seed),
@@ -290,9 +264,3 @@ class _Attacks:
 
     def _rng(self, task: Task, purpose: str) -> np.random.Generator:
         return named_generator(self._config.seed, "attack", task.name, purpose)
-
-
-def _metrics(entry: Entry) -> tuple[str, ...]:
-    if entry.family is Family.ATTRIBUTE:
-        return ATTRIBUTE_METRICS if entry.baseline else ATTRIBUTE_METRICS[:1]
-    return MEMBERSHIP_METRICS if entry.family is Family.MEMBERSHIP else INVERSION_METRICS

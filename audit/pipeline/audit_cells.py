@@ -16,12 +16,13 @@ from audit.core.randomness import named_generator
 from audit.disclosure.canaries import canary_store
 from audit.executor import Job, Store, execute, processors
 from audit.formats.files import read_json
+from audit.pipeline.audit_federation import AuditFederation
 from audit.pipeline.canary_trials import CanaryTrial, run_trials
 from audit.pipeline.code import code_digest
 from audit.pipeline.prepare import Prepared, prepare
 from audit.store.run import RunDirectory
 from audit.vault import Vault
-from training.canaries import canary_columns
+from training.canaries import Canaries, canary_columns
 from training.data.configured import data_root
 from training.dp_sgd import Laboratory, train_locally
 from training.faults import Fault
@@ -32,6 +33,9 @@ from training.randomness import NoiseStream, derived_key, fresh_key
 
 KNOWN = 64
 """Most records of the population that a hospital of an audit cell holds beside canaries."""
+
+OUTLIER = 100.0
+"""Every value of an outlier canary, in the model's input space: far outside of any record's."""
 
 WORTH_A_PROCESS = 20.0
 """Seconds of work from which a second process pays for its start."""
@@ -78,15 +82,14 @@ class AuditCells:
     Args:
         run: The run.
         config: Its configuration.
-        budget: Name of the attacks' budget.
+        effort: How many.
         fault: What is broken in every hospital; self-tests only.
     """
 
     def __init__(
-        self, run: RunDirectory, config: Config, budget: str, fault: Fault | None = None
+        self, run: RunDirectory, config: Config, effort: AuditEffort, fault: Fault | None = None
     ) -> None:
-        self._run, self._config, self._fault = run, config, fault
-        self._effort = EFFORT[budget]
+        self._run, self._config, self._fault, self._effort = run, config, fault, effort
         self._vault = Vault(run.secrets)
         self._jobs: dict[str, list[Job[CanaryTrial]]] = {}
         self._seconds: dict[str, float] = {}
@@ -166,14 +169,17 @@ class AuditCells:
 
     def _job(self, cell: CellConfig, number: int) -> Job[CanaryTrial]:
         config, prepared = self._config, self._prepared
-        name = f"canaries-{cell.id}-{number:03d}"
+        broken = f"{self._fault.name}-" if self._fault else ""
+        name = f"canaries-{cell.id}-{broken}{number:03d}"
         columns = self._columns(cell)
         dealt = self._dealt(name, columns)
         present = (
             NoiseStream(derived_key(self._secret, name)).uniform(columns + len(config.clients))
             < 1 / 2
         )
-        trial = CanaryTrial(
+        hospitals = range(len(config.clients))
+        outliers = present[columns:] & cell.private
+        federation = AuditFederation(
             config=config,
             cell=cell,
             architecture=architecture(cell.model, prepared.dataset.shape, prepared.dataset.classes),
@@ -182,16 +188,23 @@ class AuditCells:
             root=data_root().absolute(),
             folder=self.store(cell).folder,
             name=name,
-            known=tuple(self._known(i) for i in range(len(config.clients))),
-            columns=tuple(
-                np.flatnonzero((dealt == i) & present[:columns]) for i in range(len(config.clients))
+            parts=tuple(self._known(i) for i in hospitals),
+            canaries=tuple(
+                Canaries(
+                    columns=np.flatnonzero((dealt == i) & present[:columns]),
+                    inputs=np.full(
+                        (int(outliers[i]), *prepared.dataset.shape), OUTLIER, dtype=np.float32
+                    ),
+                    labels=np.zeros(int(outliers[i]), dtype=np.int64),
+                )
+                for i in hospitals
             ),
-            dealt=dealt,
-            outliers=tuple(bool(p) and cell.private for p in present[columns:]),
+            ledgers=None,
             noise_master=derived_key(self._secret, name, "noise") if config.reproduction else None,
             fault=self._fault,
         )
-        key = _key(trial, prepared.dataset.sha256, salt=derived_key(self._secret, "keys"))
+        trial = CanaryTrial(federation=federation, dealt=dealt)
+        key = job_key(federation, prepared.dataset.sha256, salt=derived_key(self._secret, "keys"))
         noted = self._fault.truth(present) if self._fault else present
         self._vault.write_canaries(cell.id, key, noted)
         return Job(key=key, payload=trial)
@@ -203,9 +216,10 @@ class AuditCells:
 
     def _seconds_each(self, trial: CanaryTrial) -> float:
         """Estimate the seconds of one federation by timing steps on made-up records."""
-        cell, shape = trial.cell, self._prepared.dataset.shape
+        federation, shape = trial.federation, self._prepared.dataset.shape
+        cell = federation.cell
         if cell.id not in self._seconds:
-            records = len(trial.known[0])
+            records = len(trial.federation.parts[0])
             private = cell.private
             plan = LocalPlan(
                 steps=TIMED_STEPS,
@@ -218,7 +232,7 @@ class AuditCells:
                 noise_multiplier=1.0 if private else None,
                 max_grad_norm=1.0 if private else None,
             )
-            module, stream = trial.architecture.build(), NoiseStream(bytes(32))
+            module, stream = federation.architecture.build(), NoiseStream(bytes(32))
             began = time.perf_counter()
             train_locally(
                 module,
@@ -227,10 +241,10 @@ class AuditCells:
                 plan,
                 sampling=stream,
                 noise=stream,
-                laboratory=Laboratory(columns=trial.columns[0]),
+                laboratory=Laboratory(columns=federation.canaries[0].columns),
             )
             step = (time.perf_counter() - began) / TIMED_STEPS
-            turns = cell.schedule.rounds * len(trial.known)
+            turns = cell.schedule.rounds * len(federation.parts)
             self._seconds[cell.id] = turns * (OVERHEAD + cell.schedule.local_steps * step)
         return self._seconds[cell.id]
 
@@ -241,26 +255,31 @@ class AuditCells:
         return np.sort(population[hospital * each : (hospital + 1) * each])
 
 
-def _key(trial: CanaryTrial, dataset: str, *, salt: bytes) -> str:
+def job_key(federation: AuditFederation, dataset: str, *, salt: bytes) -> str:
     """Hash everything that shapes an audit cell, but for fresh noise.
 
-    The salt is secret: a few coins could be found by trying out all of them.
+    Args:
+        federation: How it is run.
+        dataset: SHA-256 of the dataset.
+        salt: Secret: a few coins could be found by trying out all of them.
     """
     digest = hashlib.sha256(salt)
+    config = federation.config
     for text in (
-        "audit-canaries/v1",
+        "audit-cell/v1",
         dataset,
-        trial.cell.model_dump_json(),
-        trial.config.aggregation.model_dump_json(),
-        repr((trial.config.seed, trial.config.privacy.nominal_records)),
-        repr((trial.noise_multiplier, trial.config.privacy.max_grad_norm, trial.outliers)),
-        trial.name,
-        repr(trial.noise_master),
-        repr(trial.fault),
+        federation.cell.model_dump_json(),
+        config.aggregation.model_dump_json(),
+        repr((config.seed, config.privacy.nominal_records, config.privacy.max_grad_norm)),
+        repr((federation.noise_multiplier, federation.name)),
+        repr((federation.noise_master, federation.fault)),
         code_digest("training", "audit.pipeline"),
         version("torch"),
     ):
         digest.update(text.encode() + b"\x00")
-    for array in (*trial.known, *trial.columns):
-        digest.update(f"{len(array)}|".encode() + np.asarray(array, dtype=np.int64).tobytes())
+    arrays: list[NDArray[np.generic]] = [*federation.parts]
+    for canaries in federation.canaries:
+        arrays += [canaries.columns, canaries.inputs, canaries.labels]
+    for array in arrays:
+        digest.update(f"{array.shape}|".encode() + np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()

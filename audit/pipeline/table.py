@@ -1,12 +1,16 @@
 """The accuracy / epsilon / leakage table of a run: ``table.json`` and ``table.csv``."""
 
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
+from audit.core.audits import AuditRecord
 from audit.core.scores import Score
 from audit.formats.files import read_json, read_json_lines, write_json, write_text
+from audit.pipeline.verdicts import read_audits
+from audit.scoring import cell_verdict
 from audit.store.run import RunDirectory
 
 SCHEMA = "audit-table/v1"
@@ -20,6 +24,7 @@ def write_table(run: RunDirectory) -> dict[str, Any]:
             ``audit attack`` wrote become the rows' leakage.
     """
     scores = [Score.model_validate(line) for line in read_json_lines(run.path / "scores.jsonl")]
+    audits = read_audits(run)
     config = run.config
     cells = [c for c in (run.cell(cell.id) for cell in config.cells) if c.done]
     published = {
@@ -33,7 +38,11 @@ def write_table(run: RunDirectory) -> dict[str, Any]:
             **{k: v for k, v in summary.items() if k not in {"schema", "claims"}},
             "baseline_accuracy": baseline,
             "reference_accuracy": published[summary["cell"]],
-            "verdict": None,
+            "verdict": cell_verdict(_of(audits, summary["cell"])),
+            "audits": [
+                record.model_dump(mode="json", exclude={"cell"})
+                for record in _of(audits, summary["cell"])
+            ],
             "claims": summary["claims"],
             "leakage": [
                 score.model_dump(mode="json", exclude={"cell"})
@@ -49,11 +58,15 @@ def write_table(run: RunDirectory) -> dict[str, Any]:
     return table
 
 
+def _of(audits: Sequence[AuditRecord], cell: str) -> list[AuditRecord]:
+    return [record for record in audits if record.cell == cell]
+
+
 def _csv(rows: list[dict[str, Any]]) -> str:
     """One line a cell; each leakage value and interval is a column named after its origin."""
     flat = []
     for row in rows:
-        line = {k: v for k, v in row.items() if k not in {"claims", "leakage"}}
+        line = {k: v for k, v in row.items() if k not in {"claims", "leakage", "audits"}}
         for score in row["leakage"]:
             name = ":".join(
                 score[k] for k in ("adversary", "attack", "metric", "slice") if score[k] != "all"

@@ -20,6 +20,7 @@ from audit.pipeline.utility import Examiner
 from audit.store.run import CellDirectory, RunDirectory
 from audit.vault import Vault
 from training.backends.inprocess import DropOut
+from training.faults import Fault
 from training.federation import Backend, new_identities, run_cell, set_up_hospitals
 from training.models import TorchArchitecture, architecture
 from training.plan import CellPlan, HospitalSetup
@@ -55,7 +56,8 @@ class TrainOptions:
         device: torch device of the hospitals.
         download: Whether missing MNIST files may be fetched.
         resume: Go on with what the directory holds.
-        dropped: Fault injection for tests.
+        dropped: Hospitals that vanish, for tests.
+        fault: What is broken in every hospital, for self-tests: the run is marked with it.
         watcher: Whom to tell.
     """
 
@@ -64,6 +66,7 @@ class TrainOptions:
     download: bool = False
     resume: bool = False
     dropped: DropOut | None = None
+    fault: Fault | None = None
     watcher: Watcher = field(default_factory=Watcher)
 
 
@@ -95,6 +98,8 @@ def train(config: Config | None, out: Path, options: TrainOptions) -> RunDirecto
     run = run or create_run(config, out, options.backend.value)
     with run.locked():
         run.clear_leftovers()
+        if options.fault is not None:
+            run.mark_faults([options.fault.name])
         config = with_kept_key(config, run)
         _Run(run, config, prepared, options).train()
     return run
@@ -188,6 +193,7 @@ class _Run:
             evaluate=examiner.accuracy,
             progress=lambda number, metrics: self._watcher.round(cell.id, number, metrics),
             dropped=self._options.dropped,
+            fault=self._options.fault,
         )
         write_parcel(directory.candidates, self._prepared.game.shown)
         seconds = time.monotonic() - started

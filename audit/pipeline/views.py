@@ -1,14 +1,48 @@
 """The views of one cell, each built once, with what an attack asked for besides."""
 
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 from functools import cached_property
+from typing import Protocol
 
-from attacks.registry import Family
+from attacks.registry import Canary, Entry, Family
 from audit.core.adversaries import Adversary
 from audit.core.config import CellConfig, Config
 from audit.core.views import View
 from audit.disclosure import Disclosure
 from audit.pipeline.leakage import Task
 from audit.store.run import RunDirectory
+
+
+class Need(StrEnum):
+    """What attacks need that was not recorded, and is trained for them."""
+
+    REFERENCES = "references"
+    AUDIT_CELLS = "audit cells"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """What was trained for a cell.
+
+    Args:
+        keys: Of the federations; empty: no attack needs them.
+        failure: What stopped them; None: nothing did.
+    """
+
+    keys: tuple[str, ...] = ()
+    failure: Exception | None = None
+
+
+class Trainer(Protocol):
+    """Trains federations that attacks need."""
+
+    def cost(self, cells: Sequence[CellConfig]) -> str | None:
+        """Say what is about to be trained and how long it takes; None: all is there already."""
+
+    def train(self, cell: CellConfig, done: Callable[[int, int], None]) -> tuple[str, ...]:
+        """Train what is missing for a cell; return all keys."""
 
 
 class CellViews:
@@ -18,41 +52,50 @@ class CellViews:
         run: The run.
         config: Its configuration.
         cell: Which cell.
-        references: Keys of its reference federations; empty: no attack needs them.
-        failure: What stopped them from being trained; None: nothing did.
+        made: What was trained for it.
     """
 
     def __init__(
-        self,
-        run: RunDirectory,
-        config: Config,
-        cell: CellConfig,
-        references: tuple[str, ...],
-        failure: Exception | None,
+        self, run: RunDirectory, config: Config, cell: CellConfig, made: Mapping[Need, Made]
     ) -> None:
-        self._run, self._config, self._cell = run, config, cell
-        self.references, self._failure = references, failure
-        self._built: dict[tuple[Adversary, bool, bool], View] = {}
+        self._run, self._config, self._cell, self._made = run, config, cell, made
+        self._built: dict[tuple[Adversary, tuple[str, ...], bool, Canary | None], View] = {}
 
     @cached_property
     def _disclosure(self) -> Disclosure:
         return Disclosure(self._run, self._config, self._cell)
 
+    def keys(self, task: Task) -> tuple[str, ...]:
+        """Return the keys of the federations that a task's attack needs."""
+        need = needed(task.entry)
+        return self._made[need].keys if need is not None else ()
+
     def view(self, task: Task) -> View:
-        """Return the view of a task's adversary, with references if its attack needs them.
+        """Return the view of a task's adversary, with what its attack needs.
 
         Raises:
-            Exception: What stopped the references from being trained.
+            Exception: What stopped that from being trained.
         """
-        needed = task.entry.references
-        if needed and self._failure is not None:
-            raise self._failure
+        need = needed(task.entry)
+        if need is not None and (failure := self._made[need].failure) is not None:
+            raise failure
         hides = task.entry.family is Family.ATTRIBUTE
-        key = task.adversary, needed, hides
+        key = task.adversary, self.keys(task), hides, task.entry.canary
         if key not in self._built:
-            if hides:
-                self._built[key] = self._disclosure.attribute_view(task.adversary)
-            else:
-                keys = self.references if needed else ()
-                self._built[key] = self._disclosure.view(task.adversary, keys)
+            self._built[key] = self._build(task, hides=hides)
         return self._built[key]
+
+    def _build(self, task: Task, *, hides: bool) -> View:
+        if task.entry.canary is not None:
+            outliers = task.entry.canary is Canary.OUTLIER
+            return self._disclosure.canary_view(task.adversary, self.keys(task), outliers=outliers)
+        if hides:
+            return self._disclosure.attribute_view(task.adversary)
+        return self._disclosure.view(task.adversary, self.keys(task))
+
+
+def needed(entry: Entry) -> Need | None:
+    """Return what has to be trained for an attack; None: it works on what was recorded."""
+    if entry.canary is not None:
+        return Need.AUDIT_CELLS
+    return Need.REFERENCES if entry.references else None

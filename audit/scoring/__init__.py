@@ -2,6 +2,10 @@
 
 from audit.scoring.attribute import ATTRIBUTE_METRICS as ATTRIBUTE_METRICS
 from audit.scoring.attribute import score_attribute as score_attribute
+from audit.scoring.auditing import AUDIT_METRICS as AUDIT_METRICS
+from audit.scoring.auditing import Audited as Audited
+from audit.scoring.auditing import Claimed as Claimed
+from audit.scoring.auditing import score_audit as score_audit
 from audit.scoring.exposure import most_exposed as most_exposed
 from audit.scoring.exposure import roc_points as roc_points
 from audit.scoring.groups import GroupScores as GroupScores
@@ -16,3 +20,6 @@ from audit.scoring.origin import unmeasured as unmeasured
 from audit.scoring.strongest import STRONGEST as STRONGEST
 from audit.scoring.strongest import Guesses as Guesses
 from audit.scoring.strongest import score_strongest as score_strongest
+from audit.scoring.verdicts import LEVEL as LEVEL
+from audit.scoring.verdicts import cell_verdict as cell_verdict
+from audit.scoring.verdicts import judge as judge

@@ -2,7 +2,7 @@
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -151,6 +151,27 @@ class RunDirectory:
             yield
         finally:
             os.close(descriptor)
+
+    def mark_faults(self, names: Sequence[str]) -> None:
+        """Note that faults were planted in this run or its audit cells: it is no evidence.
+
+        Args:
+            names: Of the faults.
+        """
+        self.update_record(faults=sorted({*self.record.get("faults", []), *names}))
+
+    def check_sound(self) -> None:
+        """Refuse a run in which a self-test planted a fault.
+
+        Raises:
+            MissingEvidenceError: It carries one; says which.
+        """
+        faults = self.record.get("faults", [])
+        if faults:
+            raise MissingEvidenceError(
+                f"{self.path} carries planted faults ({', '.join(faults)}): "
+                "it shows what audits find, and is no evidence about a model"
+            )
 
     def clear_leftovers(self) -> None:
         """Delete what a killed process left half written; call it with the run locked."""

@@ -1,0 +1,68 @@
+"""What a DP audit found: a lower bound beside the claim, and a verdict."""
+
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Verdict(StrEnum):
+    """What an audit says of a claim."""
+
+    VIOLATED = "violated"
+    CONSISTENT = "consistent"
+    UNDERPOWERED = "underpowered"
+
+
+class AuditRecord(BaseModel):
+    """One audit of one cell's claim, by one adversary's view.
+
+    Attributes:
+        cell, adversary, attack: Where it comes from.
+        unit: Of the claim and the bound alike.
+        claimed_epsilon, delta: The claim against this adversary; null: nothing is claimed.
+        lower_bound: Epsilon is at least this, at ``delta``, in nats.
+        method: How the bound was computed, and what it is conditional on.
+        confidence: Of the bound, one-sided.
+        n: Canaries, or guesses about canaries.
+        ceiling: The bound if every guess had been right.
+        guessed_in, inside, guessed_in_wrongly, outside: Canaries that were in and called so, that
+            were in, that were out and called in, that were out.
+        p_value: Of the claim, one-sided; null: nothing is claimed.
+        best_p_value: The same if every guess had been right: what this n could show at most.
+        reversal_p_value: Of scores and truth agreeing; small: members and others are swapped.
+        adjusted_p_value, adjusted_reversal_p_value: After Holm over all tests of the run.
+        tests: How many those are.
+        verdict: Null where nothing is claimed.
+        reason: What a reader must know of it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cell: str
+    adversary: str
+    attack: str
+    unit: str = "record"
+    claimed_epsilon: float | None
+    delta: float
+    lower_bound: float
+    method: str
+    confidence: float
+    n: int
+    ceiling: float
+    guessed_in: int
+    inside: int
+    guessed_in_wrongly: int
+    outside: int
+    p_value: float | None
+    best_p_value: float | None
+    reversal_p_value: float
+    adjusted_p_value: float | None = None
+    adjusted_reversal_p_value: float | None = None
+    tests: int | None = None
+    verdict: Verdict | None = None
+    reason: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Unique in a run."""
+        return f"{self.cell}/{self.adversary}/{self.attack}"

@@ -1,0 +1,141 @@
+"""From a guess to scores: the truth it is held against, and what is kept besides."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from attacks.registry import ATTACKS, Entry, Family
+from audit.core.audits import AuditRecord
+from audit.core.config import Config
+from audit.core.guesses import AttributeGuess, Guess, MembershipGuess, ReconstructionGuess
+from audit.core.randomness import named_generator
+from audit.core.scores import Score
+from audit.disclosure.canaries import canary_truth
+from audit.formats.files import read_json, write_json
+from audit.formats.guesses import read_guess
+from audit.formats.parcels import write_parcel
+from audit.pipeline.leakage import Task
+from audit.pipeline.views import CellViews
+from audit.scoring import (
+    ATTRIBUTE_METRICS,
+    AUDIT_METRICS,
+    INVERSION_METRICS,
+    MEMBERSHIP_METRICS,
+    Claimed,
+    Origin,
+    most_exposed,
+    roc_points,
+    score_attribute,
+    score_audit,
+    score_membership,
+    score_reconstruction,
+)
+from audit.store.run import RunDirectory
+from audit.vault import Vault
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graded:
+    """What became of a guess.
+
+    Args:
+        scores: For the table.
+        audit: Of a DP audit; None: it was none.
+    """
+
+    scores: list[Score]
+    audit: AuditRecord | None = None
+
+
+class Grader:
+    """Puts guesses beside the truth of a run.
+
+    Args:
+        run: The run.
+        config: Its configuration.
+        vault: Its secrets.
+    """
+
+    def __init__(self, run: RunDirectory, config: Config, vault: Vault) -> None:
+        self._run, self._config, self._vault = run, config, vault
+
+    def grade(self, task: Task, origin: Origin, guess: Guess, views: CellViews) -> Graded:
+        """Score a guess, and keep pictures and exposed records where they belong.
+
+        Raises:
+            MissingEvidenceError: The secrets were deleted.
+        """
+        if task.entry.family is Family.AUDIT and isinstance(guess, MembershipGuess):
+            audited = score_audit(guess, self._present(task, views), self._claimed(task), origin)
+            return Graded(scores=audited.scores, audit=audited.record)
+        return Graded(scores=self._scores(task, origin, guess))
+
+    def _scores(self, task: Task, origin: Origin, guess: Guess) -> list[Score]:
+        if isinstance(guess, MembershipGuess):
+            truth = self._vault.membership()
+            scores = score_membership(guess, truth, origin)
+            self._vault.write_exposed(
+                origin.cell, origin.adversary, origin.attack, most_exposed(guess, truth)
+            )
+            folder = self._run.attack_folder(origin.cell, origin.adversary, origin.attack)
+            write_json(folder / "roc.json", roc_points(guess, truth))
+            return scores
+        baseline = self._baseline(task)
+        if isinstance(guess, AttributeGuess):
+            return score_attribute(
+                guess,
+                baseline if isinstance(baseline, AttributeGuess) else None,
+                self._vault.attributes(),
+                self._vault.membership().member,
+                origin,
+            )
+        found = score_reconstruction(
+            guess,
+            baseline if isinstance(baseline, ReconstructionGuess) else None,
+            self._vault.victims(),
+            origin,
+            rng=named_generator(self._config.seed, "attack", task.name, "bootstrap"),
+        )
+        public = bool(self._run.record["dataset"]["public"])
+        folder = self._run.attack_folder(origin.cell, origin.adversary, origin.attack)
+        base = folder if public else self._run.secrets / "panels" / task.name
+        write_parcel(base / "panels.safetensors", found.panels)
+        return found.scores
+
+    def _baseline(self, task: Task) -> Guess | None:
+        """Return the guess of the attack's baseline, which ran before it on the same view."""
+        if task.entry.baseline is None:
+            return None
+        other = replace(task, entry=ATTACKS[task.entry.baseline])
+        return read_guess(
+            self._run.attack_folder(other.cell.id, other.adversary.value, other.entry.id)
+        )
+
+    def _present(self, task: Task, views: CellViews) -> Mapping[str, bool]:
+        """Return which canaries of a cell's audit cells were in."""
+        hospitals = len(self._config.clients)
+        present: dict[str, bool] = {}
+        for key in views.keys(task):
+            present |= canary_truth(key, self._vault.canaries(task.cell.id, key), hospitals)
+        return present
+
+    def _claimed(self, task: Task) -> Claimed:
+        cell, privacy = task.cell, self._config.privacy
+        summary = read_json(self._run.cell(cell.id).summary)
+        return Claimed(
+            epsilon=summary["claimed_epsilon"],
+            delta=privacy.delta,
+            noise_multiplier=summary["noise_multiplier"],
+            sample_rate=min(1.0, cell.schedule.batch_size / privacy.nominal_records),
+            steps=cell.schedule.rounds * cell.schedule.local_steps,
+        )
+
+
+def metrics_of(entry: Entry) -> tuple[str, ...]:
+    """Return the metrics by which an attack is scored."""
+    if entry.family is Family.ATTRIBUTE:
+        return ATTRIBUTE_METRICS if entry.baseline else ATTRIBUTE_METRICS[:1]
+    return {
+        Family.MEMBERSHIP: MEMBERSHIP_METRICS,
+        Family.INVERSION: INVERSION_METRICS,
+        Family.AUDIT: AUDIT_METRICS,
+    }[entry.family]
