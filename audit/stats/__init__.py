@@ -22,9 +22,20 @@ if TYPE_CHECKING:
     from audit.stats.epsilon import one_run_epsilon_interval as one_run_epsilon_interval
     from audit.stats.epsilon import one_run_fdp_epsilon as one_run_fdp_epsilon
     from audit.stats.epsilon import one_run_fdp_epsilon_interval as one_run_fdp_epsilon_interval
+    from audit.stats.epsilon import one_run_p_value as one_run_p_value
     from audit.stats.families import holm as holm
     from audit.stats.gaussian import epsilon_of_mu as epsilon_of_mu
     from audit.stats.interval import Interval as Interval
+    from audit.stats.mechanism import PrivacyCurve as PrivacyCurve
+    from audit.stats.mechanism import clopper_pearson_p_value as clopper_pearson_p_value
+    from audit.stats.mechanism import curve_p_value as curve_p_value
+    from audit.stats.mechanism import epsilon_at as epsilon_at
+    from audit.stats.mechanism import poisson_gaussian_curve as poisson_gaussian_curve
+    from audit.stats.mechanism import poisson_gaussian_epsilon as poisson_gaussian_epsilon
+    from audit.stats.mechanism import (
+        poisson_gaussian_epsilon_interval as poisson_gaussian_epsilon_interval,
+    )
+    from audit.stats.mechanism import rank_reversal_p_value as rank_reversal_p_value
     from audit.stats.paired import difference_interval as difference_interval
     from audit.stats.paired import paired_difference_interval as paired_difference_interval
     from audit.stats.proportions import advantage_interval as advantage_interval
@@ -55,10 +66,21 @@ _MODULES: Final[dict[str, tuple[str, ...]]] = {
         "one_run_epsilon_interval",
         "one_run_fdp_epsilon",
         "one_run_fdp_epsilon_interval",
+        "one_run_p_value",
     ),
     "families": ("holm",),
     "gaussian": ("epsilon_of_mu",),
     "interval": ("Interval",),
+    "mechanism": (
+        "PrivacyCurve",
+        "clopper_pearson_p_value",
+        "curve_p_value",
+        "epsilon_at",
+        "poisson_gaussian_curve",
+        "poisson_gaussian_epsilon",
+        "poisson_gaussian_epsilon_interval",
+        "rank_reversal_p_value",
+    ),
     "paired": ("difference_interval", "paired_difference_interval"),
     "proportions": ("advantage_interval", "clopper_pearson_interval", "wilson_interval"),
     "reconstruction": ("match", "mse", "psnr", "ssim"),

@@ -71,10 +71,11 @@ def clopper_pearson_epsilon(
 
     Example:
         >>> round(clopper_pearson_epsilon(500, 500, 0, 500, delta=0.0, confidence=0.95), 3)
-        4.905
+        4.906
     """
-    _check_delta(delta)
-    found, alarmed = _rates(true_positives, positives, false_positives, negatives, confidence)
+    check_claim(delta=delta)
+    side = check_confidence(confidence) / 2
+    found, alarmed = rate_bounds(true_positives, positives, false_positives, negatives, side)
     forward = _log_ratio(found - delta, alarmed)
     backward = _log_ratio(1 - alarmed - delta, 1 - found)
     return max(0.0, forward, backward)
@@ -107,8 +108,9 @@ def gaussian_dp_epsilon(
         Nasr et al. 2023, arXiv:2302.07956, section 5; Dong et al. 2019, arXiv:1905.02383,
         corollary 2.13.
     """
-    _check_delta(delta)
-    found, alarmed = _rates(true_positives, positives, false_positives, negatives, confidence)
+    check_claim(delta=delta)
+    side = check_confidence(confidence) / 2
+    found, alarmed = rate_bounds(true_positives, positives, false_positives, negatives, side)
     if found <= 0 or alarmed >= 1:
         return 0.0
     return epsilon_of_mu(float(special.ndtri(found) - special.ndtri(alarmed)), delta)
@@ -140,7 +142,7 @@ def one_run_epsilon(
         3.49
     """
     _check_one_run(canaries, guesses, correct)
-    _check_delta(delta)
+    check_claim(delta=delta)
     significance = check_confidence(confidence)
 
     def rejected(epsilon: float) -> bool:
@@ -148,6 +150,34 @@ def one_run_epsilon(
         return chance <= significance
 
     return largest(rejected)
+
+
+def one_run_p_value(
+    canaries: int, guesses: int, correct: int, *, epsilon: float, delta: float
+) -> float:
+    """Test whether a single run is (epsilon, delta)-DP by the guesses about its canaries.
+
+    Args:
+        canaries, guesses, correct: As in ``one_run_epsilon``.
+        epsilon: Of the claim, in nats, at least 0.
+        delta: Of the claim, in [0, 1].
+
+    Returns:
+        The significance from which ``one_run_epsilon`` exceeds epsilon, at most 1.
+
+    Raises:
+        ValueError: A count, epsilon or delta is out of range.
+
+    Source:
+        Steinke et al. 2023, arXiv:2305.08846, theorem 5.2.
+
+    Example:
+        >>> one_run_p_value(1000, 3, 3, epsilon=0.0, delta=0.0)
+        0.125
+    """
+    _check_one_run(canaries, guesses, correct)
+    check_claim(delta=delta, epsilon=epsilon)
+    return min(1.0, _one_run_chance(canaries, guesses, correct, epsilon=epsilon, delta=delta))
 
 
 def one_run_fdp_epsilon(
@@ -171,7 +201,7 @@ def one_run_fdp_epsilon(
         Mahloujifar et al. 2025, arXiv:2410.22235, algorithm 3 with k = 2.
     """
     _check_one_run(canaries, guesses, correct)
-    _check_delta(delta)
+    check_claim(delta=delta)
     significance = check_confidence(confidence)
 
     def rejected(mu: float) -> bool:
@@ -248,20 +278,24 @@ def one_run_fdp_epsilon_interval(
     )
 
 
-def _rates(
-    true_positives: int, positives: int, false_positives: int, negatives: int, confidence: float
+def rate_bounds(
+    true_positives: int, positives: int, false_positives: int, negatives: int, side: float
 ) -> tuple[float, float]:
-    """Lower bound on the true-positive rate, upper bound on the false-positive rate."""
-    side = check_confidence(confidence) / 2
+    """Lower bound on the true-, upper bound on the false-positive rate; `side`: error of each."""
+    check_rates(true_positives, positives, false_positives, negatives)
+    found = clopper_pearson_low(true_positives, positives, side) if positives else 0.0
+    alarmed = clopper_pearson_high(false_positives, negatives, side) if negatives else 1.0
+    return found, alarmed
+
+
+def check_rates(true_positives: int, positives: int, false_positives: int, negatives: int) -> None:
+    """ValueError unless each count lies within its total."""
     for name, count, total in (
         ("true_positives", true_positives, positives),
         ("false_positives", false_positives, negatives),
     ):
         if total < 0 or not 0 <= count <= total:
             raise ValueError(f"{name} is {count} of {total}, expected 0 to {max(total, 0)}")
-    found = clopper_pearson_low(true_positives, positives, side) if positives else 0.0
-    alarmed = clopper_pearson_high(false_positives, negatives, side) if negatives else 1.0
-    return found, alarmed
 
 
 def _log_ratio(numerator: float, denominator: float) -> float:
@@ -307,6 +341,9 @@ def _check_one_run(canaries: int, guesses: int, correct: int) -> None:
         )
 
 
-def _check_delta(delta: float) -> None:
+def check_claim(*, delta: float, epsilon: float = 0.0) -> None:
+    """ValueError unless delta and epsilon are those of a claim."""
     if not 0 <= delta <= 1:
         raise ValueError(f"delta is {delta}, expected 0 to 1")
+    if not epsilon >= 0:
+        raise ValueError(f"epsilon is {epsilon}, expected at least 0")

@@ -1,5 +1,6 @@
 """Epsilon bounds: known answers, slow versions, edges, ceilings, and how often they are wrong."""
 
+import doctest
 import math
 from functools import lru_cache
 
@@ -20,7 +21,9 @@ from audit.stats import (
     one_run_epsilon_interval,
     one_run_fdp_epsilon,
     one_run_fdp_epsilon_interval,
+    one_run_p_value,
 )
+from audit.stats import epsilon as epsilon_module
 
 SIZES = [pytest.param(400, id="quick"), pytest.param(8000, id="slow", marks=pytest.mark.slow)]
 RATES = (clopper_pearson_epsilon, gaussian_dp_epsilon)
@@ -49,6 +52,10 @@ def slow_one_run(m: int, r: int, v: int, *, delta: float, confidence: float) -> 
     if chance(0.0) > 1 - confidence:
         return 0.0
     return optimize.brentq(lambda e: chance(e) - (1 - confidence), 0.0, 30.0)
+
+
+def test_examples_in_docstrings_run():
+    assert doctest.testmod(epsilon_module).failed == 0
 
 
 @pytest.mark.parametrize(
@@ -112,6 +119,27 @@ def test_one_run_is_the_theorem(data, guesses, delta):
     assert found == pytest.approx(slow, abs=1e-6)
 
 
+@given(data=st.data(), epsilon=st.floats(0.0, 4.0), log_s=st.floats(-8, -0.1))
+@settings(derandomize=True, deadline=None, max_examples=100)
+def test_one_run_exceeds_a_claim_from_its_p_value_on(data, epsilon, log_s):
+    guesses = data.draw(st.integers(0, 60))
+    counts = 100, guesses, data.draw(st.integers(guesses // 2, guesses))
+    p = one_run_p_value(*counts, epsilon=epsilon, delta=1e-4)
+    for significance in (10**log_s, p * 0.99, min(p * 1.01, 0.999)):
+        low = one_run_epsilon(*counts, delta=1e-4, confidence=1 - significance)
+        assert (low > epsilon) == (p <= significance) or significance < 1e-12, significance
+
+
+def test_p_values_of_one_run_in_closed_form():
+    # All of r right at epsilon: e^eps / (1 + e^eps) to the r-th.
+    assert one_run_p_value(50, 20, 20, epsilon=1.0, delta=0.0) == pytest.approx(
+        float(special.expit(1.0)) ** 20
+    )
+    assert one_run_p_value(50, 20, 0, epsilon=1.0, delta=0.0) == 1.0
+    assert one_run_p_value(50, 0, 0, epsilon=0.0, delta=0.0) == 1.0
+    assert one_run_p_value(50, 20, 20, epsilon=1.0, delta=1.0) == 1.0
+
+
 def test_the_gaussian_family_sees_more_than_pure_counting():
     shared = {"delta": 1e-5, "confidence": 0.95}
     assert one_run_fdp_epsilon(10_000, 1000, 900, **shared) > 1.3 * one_run_epsilon(
@@ -161,8 +189,12 @@ def test_impossible_rates_are_refused(bound, counts, delta, said):
 def test_impossible_guesses_are_refused(bound, counts):
     with pytest.raises(ValueError, match="correct <= guesses <= canaries"):
         bound(*counts, delta=0.0, confidence=0.95)
+    with pytest.raises(ValueError, match="correct <= guesses <= canaries"):
+        one_run_p_value(*counts, epsilon=1.0, delta=0.0)
     with pytest.raises(ValueError, match="confidence"):
         bound(5, 3, 2, delta=0.0, confidence=1.0)
+    with pytest.raises(ValueError, match="epsilon is -1"):
+        one_run_p_value(5, 3, 2, epsilon=-1.0, delta=0.0)
 
 
 @given(
