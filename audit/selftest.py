@@ -112,14 +112,12 @@ class _SelfTest:
 
     def run(self) -> list[Finding]:
         each = QUICK if self._options.budget == "quick" else STANDARD
-        chosen = [
-            f
-            for f in (Fault, *FAULTS)
-            if not self._options.faults or f.name in self._options.faults
-        ]
+        wanted = self._options.faults
+        kinds: tuple[type[Fault], ...] = (Fault, *FAULTS)
+        chosen = [kind for kind in kinds if not wanted or kind.name in wanted]
         self._run.mark_faults([fault.name for fault in chosen if fault is not Fault])
         effort = AuditEffort(canaries=0, least=each * self._options.repeats)
-        planted = {
+        planted: dict[type[Fault], AuditCells] = {
             kind: AuditCells(self._run, self._config, effort, None if kind is Fault else kind())
             for kind in chosen
         }

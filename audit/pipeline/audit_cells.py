@@ -31,7 +31,7 @@ from training.local_plan import LocalPlan
 from training.models import architecture
 from training.randomness import NoiseStream, derived_key, fresh_key
 
-KNOWN = 64
+KNOWN = 128
 """Most records of the population that a hospital of an audit cell holds beside canaries."""
 
 OUTLIER = 100.0
