@@ -27,7 +27,7 @@ from audit.store.run import RunDirectory
 from audit.vault import Vault
 from training.faults import FAULTS, Fault
 
-QUICK, STANDARD = 8, 32
+QUICK, STANDARD = 10, 40
 """Audit cells for each fault, by budget."""
 
 BATCH = 4
