@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from audit.core.errors import ConfigError
+from audit.core.errors import ViewError
 from audit.core.model import Architecture, Weights
 from audit.core.parcel import Parcel
 from audit.formats.parcels import read_parcel, write_parcel
@@ -138,12 +138,12 @@ def last_linear(module: nn.Module) -> tuple[str, nn.Linear]:
     """Return the name and the layer whose outputs are the logits.
 
     Raises:
-        ConfigError: The last layer with parameters is not linear.
+        ViewError: The last layer with parameters is not linear.
     """
     layers = [(n, m) for n, m in module.named_modules() if list(m.parameters(recurse=False))]
     name, layer = layers[-1] if layers else ("", None)
     if type(layer) is not nn.Linear:
-        raise ConfigError(
+        raise ViewError(
             f"the last layer of this model is {type(layer).__name__}: gradient canaries need a "
             "linear one that gives the logits"
         )

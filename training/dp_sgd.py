@@ -72,7 +72,7 @@ def train_locally(
 
     Raises:
         AuditError: The update is not finite.
-        ConfigError: The model has no place for gradient canaries.
+        ViewError: The model has no place for gradient canaries.
     """
     before = flatten(to_weights(module))
     trained, x = trained_part(module.to(device).train(), inputs)

@@ -30,8 +30,8 @@ class OutlierCanary:
         del rng
         if not isinstance(view, CanaryView) or view.likeness is None:
             raise ViewError(
-                "canary-outlier needs audit cells with outliers, which this "
-                f"{type(view).__name__} does not have"
+                "canary-outlier needs audit cells with outliers, which are planted under DP only: "
+                f"this {type(view).__name__} has none"
             )
         return MembershipGuess(candidates=view.canaries, scores=GONE - view.likeness.mean(axis=1))
 

@@ -152,7 +152,7 @@ class AuditCells:
         """Return the jobs of a cell; the first few are the same at every budget.
 
         Raises:
-            ConfigError: The model has no room for gradient canaries.
+            ViewError: The model has no room for gradient canaries.
             MissingEvidenceError: The secrets are gone: canaries cannot be dealt.
         """
         if cell.id not in self._jobs:

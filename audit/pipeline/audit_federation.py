@@ -6,7 +6,7 @@ recording is deleted, and its model is never released.
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,13 +73,16 @@ class AuditFederation:
         Raises:
             AuditError: A round failed.
         """
-        directory = CellDirectory(self.folder / "running" / self.name / self.cell.id)
+        running = self.folder / "running"
+        directory = CellDirectory(running / self.name / self.cell.id)
         shutil.rmtree(directory.path.parent, ignore_errors=True)
         try:
             self._run(directory)
             yield directory
         finally:
             shutil.rmtree(directory.path.parent, ignore_errors=True)
+            with suppress(OSError):  # another process works there
+                running.rmdir()
 
     def recording(self, directory: CellDirectory) -> Recording:
         """Return a reader of the recording."""

@@ -35,15 +35,15 @@ def without_attacks(path: Path) -> Path:
 def test_a_second_call_trains_and_guesses_nothing_again(run_copy: Path) -> None:
     path = run_copy / "attacks" / "eps-inf" / "recipient" / "lira-online" / "guess.safetensors"
     before = path.stat().st_mtime_ns
-    trained: list[tuple[str, int, int]] = []
-    costs: list[str | None] = []
+    trained: list[tuple[str, str, int, int]] = []
+    costs: list[list[str]] = []
     first = scores(run_copy)
     report = run_attacks(
         run_copy,
         trained=lambda *came: trained.append(came),
         planned=lambda _count, cost: costs.append(cost),
     )
-    assert (report.failed, trained, costs) == ({}, [], [None])
+    assert (report.failed, trained, costs) == ({}, [], [[]])
     assert path.stat().st_mtime_ns == before
     assert scores(run_copy) == first
 
@@ -54,11 +54,11 @@ def test_the_cost_of_references_is_said_before_any_is_trained(run_copy: Path) ->
         without_attacks(run_copy),
         *FEW,
         planned=lambda count, cost: told.append(f"{count}: {cost}"),
-        trained=lambda cell, *_: told.append(cell),
+        trained=lambda what, cell, *_: told.append(f"{what} {cell}"),
         progress=lambda name: None,
     )
     assert "8 reference federations" in told[0]
-    assert told[1:] == ["eps-2"] * 4 + ["eps-inf"] * 4
+    assert told[1:] == ["references eps-2"] * 4 + ["references eps-inf"] * 4
 
 
 def test_attacks_without_references_train_none(run_copy: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from audit.core.errors import ConfigError
+from audit.core.errors import ViewError
 from training.canaries import (
     LENGTH,
     along_canaries,
@@ -198,7 +198,7 @@ def test_without_dp_a_canary_has_its_whole_length():
 
 
 def test_a_model_that_ends_otherwise_has_no_room_for_canaries():
-    with pytest.raises(ConfigError, match="Conv2d: gradient canaries need a linear"):
+    with pytest.raises(ViewError, match="Conv2d: gradient canaries need a linear"):
         last_linear(nn.Sequential(nn.Linear(4, 4), nn.Conv2d(1, 1, 1)))
 
 
