@@ -4,6 +4,7 @@ One small federation is trained; then, for each fault, audit cells whose hospita
 through the same client app, the same views, the same attacks and the same verdicts as any audit.
 """
 
+import hashlib
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -94,6 +95,33 @@ def selftest(options: SelfTestOptions, folder: Path | None = None) -> list[Findi
     return _SelfTest(config, folder, options).run()
 
 
+def null_alarms(
+    seeds: Sequence[int], *, federations: int = 2, done: Callable[[int], None] = lambda _: None
+) -> list[int]:
+    """Audit the correct pipeline once for each seed; return the seeds at which an alarm is raised.
+
+    The seed fixes the federation, its noise and its canaries, so that an alarm can be looked into.
+
+    Args:
+        seeds: Public seeds.
+        federations: Audit cells of each run.
+        done: Told of every seed when it is through.
+
+    Returns:
+        Seeds with a false alarm: at most 5 % of them in the long run.
+    """
+    found = []
+    for seed in seeds:
+        key = hashlib.sha256(f"self-test null {seed}".encode()).hexdigest()
+        config = load_config("selftest", [f"seed={seed}", f"privacy.noise_key={key}"])
+        with tempfile.TemporaryDirectory(prefix="audit-selftest-") as scratch:
+            test = _SelfTest(config, Path(scratch) / "run", SelfTestOptions(seed=seed))
+            if test.sound(federations):
+                found.append(seed)
+        done(seed)
+    return found
+
+
 def alarms(records: Sequence[AuditRecord]) -> list[str]:
     """Return which audits of one judged run raise an alarm."""
     return [
@@ -136,6 +164,12 @@ class _SelfTest:
             done=self._options.done,
         )
         return [self._finding(kind, [job.key for job in some], each) for kind, some in jobs.items()]
+
+    def sound(self, federations: int) -> list[str]:
+        """Return the alarms of the correct pipeline."""
+        cells = AuditCells(self._run, self._config, AuditEffort(canaries=0, least=federations))
+        keys = cells.train(self._cell, lambda _done, _total: None)
+        return alarms(judge([self._audit(entry, keys) for entry in _audits()]))
 
     def _finding(self, kind: type[Fault], keys: list[str], each: int) -> Finding:
         found, by, first = 0, dict[str, int](), list[AuditRecord]()

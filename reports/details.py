@@ -1,4 +1,4 @@
-"""Every attack at every epsilon, and the worst case beside the average."""
+"""Every attack and audit at every epsilon, and the worst case beside the average."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,13 +17,49 @@ Score = Mapping[str, Any]
 
 
 def render_details(table: Mapping[str, Any]) -> RenderableType:
-    """Return membership inference by attack, and its worst cases, for a terminal.
+    """Return membership inference by attack, its worst cases, and DP audits, for a terminal.
 
     Args:
         table: The content of ``table.json``.
     """
     rows: list[Row] = table["rows"]
-    return Group(_by_attack(rows), _worst(rows))
+    return Group(_by_attack(rows), _worst(rows), *([_audits(rows)] if _audited(rows) else []))
+
+
+def _audited(rows: Sequence[Row]) -> bool:
+    return any(row["audits"] for row in rows)
+
+
+def _audits(rows: Sequence[Row]) -> Table:
+    shown = Table(
+        title="DP audits of the recipe and code, by audit cells: not about the released weights",
+        title_justify="left",
+        caption="Bounds by gaussian-dp and poisson-gaussian hold for that family of mechanisms; "
+        "verdicts rest on exact error rates against the claimed curve, whatever the family.",
+        caption_justify="left",
+    )
+    for heading in ("cell", "adversary", "audit"):
+        shown.add_column(heading, no_wrap=True)
+    for heading in ("claimed", "bound [95 %]", "ceiling", "n", "p, adjusted"):
+        shown.add_column(heading, justify="right")
+    for heading in ("verdict", "method"):
+        shown.add_column(heading, no_wrap=heading == "verdict")
+    for row in rows:
+        for audit in row["audits"]:
+            claimed, p_value = audit["claimed_epsilon"], audit["adjusted_p_value"]
+            shown.add_row(
+                cell_title(row),
+                audit["adversary"],
+                audit["attack"],
+                NOT_MEASURED if claimed is None else f"{claimed:.3g}",
+                f"{audit['lower_bound']:.2f}",
+                f"{audit['ceiling']:.1f}",
+                str(audit["n"]),
+                NOT_MEASURED if p_value is None else f"{p_value:.2g}",
+                audit["verdict"] or NOT_MEASURED,
+                "; ".join(filter(None, (audit["method"].split(",")[0], audit["reason"]))),
+            )
+    return shown
 
 
 def _by_attack(rows: Sequence[Row]) -> Table:

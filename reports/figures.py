@@ -37,7 +37,7 @@ def draw_plots(table: Mapping[str, Any], folder: Path) -> list[Path]:
     rows: list[Row] = table["rows"]
     drawn = draw_accuracy(rows, folder / "accuracy", label="this run")
     if main_series(rows):
-        drawn += _save(_leakage(rows), folder / "leakage")
+        drawn += save_figure(_leakage(rows), folder / "leakage")
     return drawn
 
 
@@ -49,7 +49,7 @@ def draw_accuracy(rows: Sequence[Row], path: Path, *, label: str) -> list[Path]:
         path: Without its ending.
         label: What the rows' own curve is called.
     """
-    return _save(_accuracy(rows, label), path)
+    return save_figure(_accuracy(rows, label), path)
 
 
 def draw_roc(
@@ -75,7 +75,7 @@ def draw_roc(
         axes.legend(frameon=False, fontsize=8)
     panels[0].set_ylabel("true-positive rate")
     figure.suptitle("ROC of the strongest attack", size=10)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def draw_reconstructions(
@@ -109,7 +109,7 @@ def draw_reconstructions(
     figure.subplots_adjust(
         left=1.1 / width, right=0.995, top=1 - 0.3 / height, bottom=0.01, wspace=0.06, hspace=0.08
     )
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def _accuracy(rows: Sequence[Row], label: str) -> Figure:
@@ -202,7 +202,13 @@ def _epsilon_axis(axes: Axes, places: list[float], labels: list[str]) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _save(figure: Figure, path: Path) -> list[Path]:
+def save_figure(figure: Figure, path: Path) -> list[Path]:
+    """Write a figure as SVG and PNG, the same bytes for the same figure.
+
+    Args:
+        figure: It.
+        path: Without its ending.
+    """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     written = [path.with_name(path.name + ending) for ending in (".svg", ".png")]
     figure.savefig(written[0], metadata={"Date": None})

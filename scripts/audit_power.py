@@ -1,0 +1,183 @@
+"""How far gradient canaries reach: bounds against the number of canaries, where the truth is known.
+
+Full-batch federations of the project's own code on scikit-learn's digits, one epsilon after the
+other for so many seconds on one core; then the bound from the first n canaries, how often disjoint
+batches of n canaries exceed the truth, and the same from ideal Gaussian scores.
+
+    python scripts/audit_power.py --seconds 120 --out power.json --figure docs/images/audit-power
+"""
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attacks.attack import Budget
+from attacks.auditing import gradient_canary
+from audit.core.adversaries import Adversary
+from audit.core.config import Config
+from audit.core.loading import load_config
+from audit.disclosure import Disclosure
+from audit.disclosure.canaries import canary_truth
+from audit.executor import execute
+from audit.formats.files import read_json
+from audit.pipeline.audit_cells import AuditCells, AuditEffort
+from audit.pipeline.canary_trials import run_trials
+from audit.pipeline.train import TrainOptions, train
+from audit.stats import epsilon_of_mu, gaussian_dp_epsilon
+from audit.store.run import RunDirectory
+from audit.vault import Vault
+from reports.audit_figures import draw_power
+
+EPSILONS = (1.0, 2.0, 4.0, 10.0)
+SIZES = (100, 300, 1_000, 3_000, 10_000, 30_000, 100_000)
+DELTA, CONFIDENCE = 1e-5, 0.95
+ROUNDS = 10
+IDEAL = 400
+"""Simulated batches of ideal scores for each n."""
+
+
+def config(epsilon: float) -> Config:
+    return load_config(
+        "demo",
+        [
+            "name=audit-power",
+            f"privacy.epsilons=[{epsilon}]",
+            "privacy.noise_key=null",
+            f"schedule={{rounds: {ROUNDS}, local_steps: 1, batch_size: 360, learning_rate: 1.0}}",
+            "model={name: hog, options: {bias: false, lift: {features: 2000}}}",
+            "per_epsilon={}",
+            "probes.repeats=0",
+        ],
+    )
+
+
+def collect(
+    epsilon: float, seconds: float
+) -> tuple[dict[str, tuple[NDArray[np.float64], NDArray[np.bool_]]], float, float]:
+    """Run audit cells for so long; return scores and truth by adversary, mu, and the time taken."""
+    with tempfile.TemporaryDirectory() as scratch:
+        os.environ["AUDIT_LEDGER"] = str(Path(scratch) / "ledger")
+        settings = config(epsilon)
+        run: RunDirectory = train(settings, Path(scratch) / "run", TrainOptions())
+        (cell,) = settings.cells
+        cells = AuditCells(run, settings, AuditEffort(canaries=0, least=400))
+        jobs = cells.jobs(cell)
+        started, done = time.monotonic(), 0
+        while done < len(jobs) and time.monotonic() - started < seconds:
+            execute(jobs[done : done + 2], run_trials, cells.store(cell), workers=1, batch=2)
+            done += 2
+        took = time.monotonic() - started
+        keys = tuple(job.key for job in jobs[:done])
+        vault, truth = Vault(run.secrets), dict[str, bool]()
+        for key in keys:
+            truth |= canary_truth(key, vault.canaries(cell.id, key), len(settings.clients))
+        disclosure = Disclosure(run, settings, cell)
+        found = {}
+        for adversary, build in (
+            (Adversary.SERVER, gradient_canary.update),
+            (Adversary.SECAGG_SERVER, gradient_canary.total),
+        ):
+            view = disclosure.canary_view(adversary, keys, outliers=False)
+            guess = build(Budget.STANDARD).guess(view, np.random.default_rng(0))
+            inside = np.array([truth[name] for name in guess.candidates])
+            found[adversary.value] = guess.scores, inside
+        sigma = read_json(run.cell(cell.id).summary)["noise_multiplier"]
+        return found, ROUNDS**0.5 / sigma, took
+
+
+def bound(scores: NDArray[np.float64], inside: NDArray[np.bool_]) -> float:
+    called = scores > 0
+    return gaussian_dp_epsilon(
+        int((called & inside).sum()),
+        int(inside.sum()),
+        int((called & ~inside).sum()),
+        int((~inside).sum()),
+        delta=DELTA,
+        confidence=CONFIDENCE,
+    )
+
+
+def ideal(mu: float, n: int, rng: np.random.Generator) -> float:
+    """Return the mean bound of ideal Gaussian scores of n canaries."""
+    bounds = []
+    for _ in range(IDEAL):
+        inside = rng.random(n) < 0.5
+        bounds.append(bound(rng.normal(np.where(inside, mu / 2, -mu / 2)), inside))
+    return float(np.mean(bounds))
+
+
+def measured(
+    scores: NDArray[np.float64], inside: NDArray[np.bool_], mu: float, rng: np.random.Generator
+) -> list[dict[str, Any]]:
+    """Return, for each n that fits, the bounds of disjoint batches beside the truth."""
+    truth, lines = epsilon_of_mu(mu, DELTA), []
+    order = rng.permutation(len(scores))
+    for n in (*(size for size in SIZES if size <= len(scores)), len(scores)):
+        batches = [order[i * n : (i + 1) * n] for i in range(len(order) // n)]
+        bounds = np.array([bound(scores[b], inside[b]) for b in batches])
+        reached = ideal(mu, n, rng)
+        lines.append(
+            {
+                "n": n,
+                "batches": len(batches),
+                "mean": float(bounds.mean()),
+                "of_truth": float(bounds.mean() / truth),
+                "of_ideal": float(bounds.mean() / reached) if reached else None,
+                "ideal": reached,
+                "exceed": int((bounds > truth).sum()),
+            }
+        )
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=120)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--figure", type=Path, help="Without its ending.")
+    given = parser.parse_args()
+    rng, results = np.random.default_rng(1), []
+    for epsilon in EPSILONS:
+        found, mu, took = collect(epsilon, given.seconds)
+        for adversary, (scores, inside) in found.items():
+            far = mu if adversary == "server" else mu / 3**0.5
+            spread = scores[~inside].std()
+            observed = float((scores[inside].mean() - scores[~inside].mean()) / spread)
+            result = {
+                "claimed": epsilon,
+                "adversary": adversary,
+                "truth": epsilon_of_mu(far, DELTA),
+                "mu": far,
+                "observed_mu": observed,
+                "observed_error": float(2 / len(scores) ** 0.5),
+                "seconds": took,
+                "sizes": measured(scores, inside, far, rng),
+            }
+            results.append(result)
+            print(
+                f"epsilon {epsilon:g}, {adversary}: truth {result['truth']:.3f}, mu {far:.4f}, "
+                f"observed {observed:.4f} +- {result['observed_error']:.4f}, {took:.0f} s"
+            )
+            for line in result["sizes"]:
+                print(
+                    f"  n {line['n']:>7,}: bound {line['mean']:.3f}, {line['of_truth']:.0%} of the "
+                    f"truth, ideal {line['ideal']:.3f}, above the truth {line['exceed']} of "
+                    f"{line['batches']}"
+                )
+    if given.out:
+        given.out.write_text(json.dumps(results, indent=2))
+    if given.figure:
+        draw_power(results, given.figure)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""The self-test finds planted faults, and is quiet where there are none."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from scipy import special
+
+from audit.core.audits import Verdict
+from audit.core.errors import MissingEvidenceError
+from audit.selftest import SelfTestOptions, alarms, null_alarms, selftest
+from audit.store.run import RunDirectory
+from training.faults import FAULTS
+
+NEVER_SEEN = {"narrow-seed"}
+
+
+def test_it_finds_what_was_planted_and_marks_its_run(tmp_path):
+    planned: list[int] = []
+    done: list[int] = []
+    findings = selftest(
+        SelfTestOptions(
+            faults=("none", "no-noise", "same-noise"), planned=planned.append, done=done.append
+        ),
+        tmp_path / "run",
+    )
+    found = {finding.name: finding for finding in findings}
+    assert list(found) == ["none", "no-noise", "same-noise"]
+    assert found["none"].found == 0
+    assert found["no-noise"].found == 1 and "secagg-server/canary-sum" in found["no-noise"].by
+    # Single updates and sums look as they should; differences do not.
+    assert set(found["same-noise"].by) == {
+        "server/canary-difference",
+        "participant/canary-own-noise",
+    }
+    assert all(r.verdict is not None for f in findings for r in f.records)
+    assert sum(done) == planned[0] == 30
+    run = RunDirectory.open(tmp_path / "run")
+    assert run.record["faults"] == ["no-noise", "same-noise"]
+    with pytest.raises(MissingEvidenceError, match="planted faults"):
+        run.check_sound()
+
+
+def test_swapped_truth_raises_an_alarm_without_a_violation(tmp_path):
+    (finding,) = selftest(SelfTestOptions(faults=("swapped-truth",)))
+    assert finding.found == 1
+    assert not any(r.verdict is Verdict.VIOLATED for r in finding.records)
+    assert any("swapped" in (r.reason or "") for r in finding.records)
+    assert alarms(finding.records)
+
+
+def test_the_command_prints_facts_and_refuses_a_fault_that_is_none(tmp_path):
+    def audit(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "audit", "selftest", *arguments]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    done = audit("--fault", "no-clipping", "--json")
+    assert done.returncode == 0
+    (finding,) = json.loads(done.stdout)["findings"]
+    assert (finding["fault"], finding["found"], finding["repeats"]) == ("no-clipping", 1, 1)
+    assert {a["attack"] for a in finding["audits"]} >= {"canary-update", "canary-sum"}
+    assert "10 audit cells" in done.stderr
+    unknown = audit("--fault", "gremlins")
+    assert unknown.returncode == 2 and "gremlins" in unknown.stderr
+
+
+@pytest.mark.slow
+def test_at_standard_budget_all_but_what_no_adversary_can_see_are_found():
+    findings = selftest(SelfTestOptions(budget="standard"))
+    found = {f.name for f in findings if f.found}
+    assert found >= {fault.name for fault in FAULTS} - NEVER_SEEN
+    assert len(found) >= 9
+    assert all(f.unseen for f in findings if f.name in NEVER_SEEN)
+
+
+@pytest.mark.slow
+def test_the_correct_pipeline_raises_alarms_as_seldom_as_stated():
+    seeds = range(1, 101)
+    most = next(k for k in range(101) if special.bdtr(k, 100, 0.05) >= 0.95)
+    assert most == 9
+    assert len(null_alarms(seeds)) <= most
