@@ -16,7 +16,7 @@ from audit.core.randomness import named_generator
 from audit.disclosure.canaries import canary_store
 from audit.executor import Job, Store, execute, processors
 from audit.formats.files import read_json
-from audit.pipeline.audit_federation import AuditFederation
+from audit.pipeline.audit_federation import AuditFederation, clear_interrupted
 from audit.pipeline.canary_trials import CanaryTrial, run_trials
 from audit.pipeline.code import code_digest
 from audit.pipeline.prepare import Prepared, prepare
@@ -135,6 +135,7 @@ class AuditCells:
         """
         jobs, store = self.jobs(cell), self.store(cell)
         todo = store.missing(jobs)
+        clear_interrupted(store)
         if todo:
             worth = len(todo) * self._seconds_each(todo[0].payload) > WORTH_A_PROCESS
             workers = processors() if worth else 1

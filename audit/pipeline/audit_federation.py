@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from audit.core.config import CellConfig, Config, ProbesConfig
 from audit.core.errors import AuditError
 from audit.disclosure.observations import Recording
+from audit.executor import Store
 from audit.formats.files import read_json_lines
 from audit.pipeline.cells import cell_plan
 from audit.store.run import CellDirectory
@@ -26,6 +27,9 @@ from training.data.spec import DataSpec
 from training.faults import Fault
 from training.federation import Backend, new_identities, run_cell, set_up_hospitals
 from training.models import TorchArchitecture
+
+RUNNING = "running"
+"""Folder of the recordings of federations that are not through yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +77,7 @@ class AuditFederation:
         Raises:
             AuditError: A round failed.
         """
-        running = self.folder / "running"
+        running = self.folder / RUNNING
         directory = CellDirectory(running / self.name / self.cell.id)
         shutil.rmtree(directory.path.parent, ignore_errors=True)
         try:
@@ -122,3 +126,12 @@ class AuditFederation:
         failed = [line["failure"] for line in read_json_lines(directory.metrics) if line["failure"]]
         if failed:
             raise AuditError(f"audit cell {self.name}: {len(failed)} rounds failed: {failed[0]}")
+
+
+def clear_interrupted(store: Store) -> None:
+    """Delete what an interrupted call left of federations; the run is locked.
+
+    Args:
+        store: Where what is kept of audit cells lies.
+    """
+    shutil.rmtree(store.folder / RUNNING, ignore_errors=True)

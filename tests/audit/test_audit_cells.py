@@ -188,10 +188,12 @@ def test_what_was_interrupted_goes_on(run_copy: Path) -> None:
     kept = sorted((run_copy / "audit_cells" / "eps-2" / "canaries").iterdir())
     times = {path.name: (path / "result.safetensors").stat().st_mtime_ns for path in kept}
     shutil.rmtree(kept[0])
+    left = run_copy / "audit_cells" / "eps-2" / "canaries" / "running" / "some-trial" / "update"
+    left.mkdir(parents=True)
     before = read_json_lines(run_copy / "audits.jsonl")
     came: list = []
     audited(run_copy, trained=lambda *told: came.append(told))
-    assert len(came) == 1
+    assert len(came) == 1 and not left.exists()
     for path in kept[1:]:
         assert (path / "result.safetensors").stat().st_mtime_ns == times[path.name]
     assert read_json_lines(run_copy / "audits.jsonl") == before  # a reproduction
