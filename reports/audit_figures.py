@@ -106,4 +106,4 @@ def _audits(axes: Axes, rows: Sequence[Row], adversary: str) -> None:
     axes.set_xlabel("epsilon claimed (log scale)")
     axes.margins(x=0.12)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(fontsize=8, loc="upper left", framealpha=0.9)
+    axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)

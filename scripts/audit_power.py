@@ -158,7 +158,7 @@ def main() -> None:
                 "truth": epsilon_of_mu(far, DELTA),
                 "mu": far,
                 "observed_mu": observed,
-                "observed_error": float(2 / len(scores) ** 0.5),
+                "observed_error": float(((4 + far**2) / len(scores)) ** 0.5),
                 "seconds": took,
                 "sizes": measured(scores, inside, far, rng),
             }
