@@ -262,6 +262,15 @@ _ALL = (
         canary=Canary.GRADIENT,
     ),
     Entry(
+        id="canary-noise-seed",
+        title="DP audit: noise from a generator whose seeds can be tried",
+        family=Family.AUDIT,
+        adversaries=(Adversary.SERVER,),
+        source="this project; the generator: Matsumoto and Nishimura 1998",
+        module="attacks.auditing.noise_seed",
+        canary=Canary.GRADIENT,
+    ),
+    Entry(
         id="canary-outlier",
         title="DP audit: what an outlier does to how other records are treated",
         family=Family.AUDIT,

@@ -65,7 +65,6 @@ class Finding:
         repeats: How often it was planted.
         found: How often an audit raised an alarm.
         by: ``adversary/attack`` to how often that audit raised it.
-        unseen: Why no adversary can see it at this effort; None: it should be found.
         records: Of the first time, judged.
     """
 
@@ -74,7 +73,6 @@ class Finding:
     repeats: int
     found: int
     by: dict[str, int]
-    unseen: str | None
     records: list[AuditRecord] = field(default_factory=list)
 
 
@@ -186,7 +184,6 @@ class _SelfTest:
             repeats=self._options.repeats,
             found=found,
             by=by,
-            unseen=kind.unseen,
             records=first,
         )
 
@@ -196,7 +193,7 @@ class _SelfTest:
         made = {Need.REFERENCES: Made(), Need.AUDIT_CELLS: Made(keys=keys)}
         views = CellViews(self._run, self._config, self._cell, made)
         rng = named_generator(self._config.seed, "attack", task.name, "guess")
-        guess = entry.build(Budget.STANDARD).guess(views.view(task), rng)
+        guess = entry.build(Budget(self._options.budget)).guess(views.view(task), rng)
         origin = Origin(cell=self._cell.id, adversary=adversary.value, attack=entry.id)
         graded = Grader(self._run, self._config, self._vault).grade(task, origin, guess, views)
         assert graded.audit is not None  # noqa: S101 - every audit has a record

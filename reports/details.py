@@ -57,7 +57,9 @@ def _audits(rows: Sequence[Row]) -> Table:
                 str(audit["n"]),
                 NOT_MEASURED if p_value is None else f"{p_value:.2g}",
                 audit["verdict"] or NOT_MEASURED,
-                "; ".join(filter(None, (audit["method"].split(",")[0], audit["reason"]))),
+                "; ".join(
+                    filter(None, (audit["method"].split(",")[0], audit["note"], audit["reason"]))
+                ),
             )
     return shown
 

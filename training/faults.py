@@ -32,7 +32,6 @@ class Fault:
 
     name: ClassVar[str] = "none"
     title: ClassVar[str] = "nothing is broken"
-    unseen: ClassVar[str | None] = None
 
     def inputs(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the records as they enter training, canaries among them."""
@@ -217,9 +216,6 @@ class NarrowSeed(Fault):
 
     name: ClassVar[str] = "narrow-seed"
     title: ClassVar[str] = "noise from a generator with a 32-bit seed"
-    unseen: ClassVar[str | None] = (
-        "its numbers are as good as any until all 2**32 seeds are tried, which takes hours"
-    )
 
     def noise(self, key: bytes, client: str, session: str) -> NoiseStream:
         """Return torch's generator."""

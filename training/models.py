@@ -197,6 +197,11 @@ class TorchArchitecture:
         """Whether only a head is trained, on features that are computed once a record."""
         return isinstance(self.build(), FixedFeatures)
 
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shapes of the parameters, in their order."""
+        return tuple(tuple(p.shape) for p in self.build().parameters())
+
     def initial(self, seed: int) -> dict[str, NDArray[np.float32]]:
         """Return initial weights that depend on the public seed only."""
         with torch.random.fork_rng(devices=[]):

@@ -59,7 +59,6 @@ def _facts(finding: Finding) -> dict[str, Any]:
         "repeats": finding.repeats,
         "found": finding.found,
         "by": finding.by,
-        "unseen": finding.unseen,
         "audits": [record.model_dump(mode="json") for record in finding.records],
     }
 
@@ -84,6 +83,6 @@ def _table(findings: Sequence[Finding], budget: str) -> Table:
         shown.add_row(
             finding.title,
             f"{finding.found} of {finding.repeats}",
-            by or finding.unseen or "–",
+            by or "–",
         )
     return shown

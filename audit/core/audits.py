@@ -33,7 +33,8 @@ class AuditRecord(BaseModel):
         adjusted_p_value, adjusted_reversal_p_value: After Holm over all tests of the run.
         tests: How many those are.
         verdict: Null where nothing is claimed.
-        reason: What a reader must know of it.
+        note: What the audit says of itself, such as how much was tried.
+        reason: What a reader must know of the verdict.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -56,6 +57,7 @@ class AuditRecord(BaseModel):
     p_value: float | None
     best_p_value: float | None
     reversal_p_value: float
+    note: str | None = None
     adjusted_p_value: float | None = None
     adjusted_reversal_p_value: float | None = None
     tests: int | None = None

@@ -8,6 +8,20 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, kw_only=True)
+class Coincidence:
+    """A sign that needs no truth: what a sound mechanism shows by coincidence only.
+
+    Args:
+        chance: At most this probable under the recipe; 1: there was no such sign.
+        least: What ``chance`` would have been with a sign; 1 where a broken mechanism, too, shows
+            one in fewer than half of the cases.
+    """
+
+    chance: float
+    least: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class MembershipGuess:
     """A score for each candidate of the view, or for those that the budget allowed.
 
@@ -17,12 +31,14 @@ class MembershipGuess:
         hospitals: The hospital that each candidate, if a member, is guessed to be in; None where
             the attack cannot tell hospitals apart.
         note: What a reader must know, such as how many candidates the budget left out.
+        coincidence: What the guess rests on, where that is a sign by itself; else None.
     """
 
     candidates: tuple[str, ...]
     scores: NDArray[np.float64]
     hospitals: tuple[str, ...] | None = None
     note: str | None = None
+    coincidence: Coincidence | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

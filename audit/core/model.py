@@ -26,6 +26,10 @@ class Architecture(Protocol):
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one record."""
 
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shapes of the trained parameters, in the order that is used on the wire."""
+
     def module(self, weights: Weights) -> Any:
         """Return a fresh ``torch.nn.Module`` that holds these weights, in evaluation mode."""
 

@@ -238,6 +238,26 @@ class ColludingServerView:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Leftovers:
+    """What is left of audit cells' updates when the known records' gradients are taken off.
+
+    Args:
+        first: The first 16 coordinates, in deviations of the noise, shape (audit cells, hospitals,
+            rounds, 16); NaN where it cannot be told.
+        places: Audit cell and hospital of each canary, shape (canaries, 2).
+        columns: Column of the last layer of each canary, shape (canaries,).
+        signs: Which way canaries push in each round, shape (rounds,).
+        shapes: Of the model's trained parameters, in the order in which they get noise.
+    """
+
+    first: NDArray[np.float64]
+    places: NDArray[np.int64]
+    columns: NDArray[np.int64]
+    signs: NDArray[np.float64]
+    shapes: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class CanaryView:
     """What an adversary saw of audit cells along their canaries.
 
@@ -254,6 +274,7 @@ class CanaryView:
             a hospital itself, same shape.
         likeness: Of outlier canaries: the part of a round's update along what the hospital's known
             records alone would have sent, 1 where all of it is there, same shape.
+        leftovers: Of single updates; None also where hospitals make several steps in a round.
     """
 
     background: Background
@@ -263,6 +284,7 @@ class CanaryView:
     sums: NDArray[np.float64] | None = None
     own: NDArray[np.float64] | None = None
     likeness: NDArray[np.float64] | None = None
+    leftovers: Leftovers | None = None
 
 
 View = (

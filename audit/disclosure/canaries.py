@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from audit.core.adversaries import Adversary
 from audit.core.errors import MissingEvidenceError
 from audit.core.parcel import Parcel
-from audit.core.views import Background, CanaryView
+from audit.core.views import Background, CanaryView, Leftovers
 from audit.executor import Store
+from training.canaries import canary_sign
 
 SEEN = {
-    Adversary.SERVER: ("updates", "others", "likeness"),
+    Adversary.SERVER: ("updates", "others", "likeness"),  # and leftovers
     Adversary.SECAGG_SERVER: ("sums",),
     Adversary.PARTICIPANT: ("sums", "own"),
 }
@@ -80,6 +81,9 @@ def canary_view(
             for name, part in zip(names, parts, strict=True)
             for j in part["numbers"]
         ),
+        leftovers=_leftovers(background, cells)
+        if adversary is Adversary.SERVER and not outliers
+        else None,
         **{
             key: np.concatenate([part[key] for part in parts])
             for key in shown
@@ -129,3 +133,20 @@ def _outliers(
     likeness = cell.seen.arrays["likeness"].astype(np.float64)
     found: dict[str, NDArray[np.generic]] = {"numbers": np.arange(len(weights))}
     return found if np.isnan(likeness).any() else {**found, "likeness": likeness}
+
+
+def _leftovers(background: Background, cells: Sequence[AuditCell]) -> Leftovers | None:
+    """Return what is left of updates without the known records; None: it is left nowhere."""
+    first = np.stack([cell.seen.arrays["leftover"].astype(np.float64) for cell in cells])
+    if np.isnan(first).all():
+        return None
+    width = len(cells[0].dealt)
+    return Leftovers(
+        first=first,
+        places=np.concatenate(
+            [np.stack([np.full(width, i), cell.dealt], axis=1) for i, cell in enumerate(cells)]
+        ),
+        columns=np.tile(np.arange(width), len(cells)),
+        signs=np.array([canary_sign(number + 1) for number in range(first.shape[2])]),
+        shapes=background.architecture.shapes,
+    )

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from audit.core.errors import IntegrityError
 from audit.core.guesses import (
     AttributeGuess,
+    Coincidence,
     Guess,
     MembershipGuess,
     Reconstruction,
@@ -44,6 +45,8 @@ def _pack(guess: Guess) -> Parcel:
             fields["hospitals"] = list(guess.hospitals)
         if guess.note is not None:
             fields["note"] = guess.note
+        if guess.coincidence is not None:
+            fields["coincidence"] = [guess.coincidence.chance, guess.coincidence.least]
         return Parcel(arrays={"scores": guess.scores}, fields=fields)
     if isinstance(guess, AttributeGuess):
         return Parcel(
@@ -71,11 +74,15 @@ def _pack(guess: Guess) -> Parcel:
 def _unpack(parcel: Parcel) -> Guess:
     fields = parcel.fields
     if fields["kind"] == "membership":
+        sign = fields.get("coincidence")
         return MembershipGuess(
             candidates=tuple(_texts(fields["candidates"])),
             scores=parcel.arrays["scores"].astype(np.float64),
             hospitals=tuple(_texts(fields["hospitals"])) if "hospitals" in fields else None,
             note=str(fields["note"]) if "note" in fields else None,
+            coincidence=Coincidence(chance=float(sign[0]), least=float(sign[1]))
+            if isinstance(sign, list)
+            else None,
         )
     if fields["kind"] == "attribute":
         return AttributeGuess(

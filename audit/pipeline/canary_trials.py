@@ -10,11 +10,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from audit.core.model import Weights
 from audit.core.parcel import Parcel
 from audit.core.views import Observation
 from audit.pipeline.audit_federation import AuditFederation
 from audit.store.run import CellDirectory
 from training.canaries import along_canaries, canary_sign, canary_step
+
+FIRST = 16
+"""Coordinates of an update that are kept without the known records' gradients.
+
+Of a tensor of at least 32 they are the first that torch's generator makes of a seed; the last 16 of
+any tensor it makes anew.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +49,8 @@ def _seen(trial: CanaryTrial, directory: CellDirectory) -> Parcel:
     """Return what updates and sums hold along every canary that could have been in.
 
     Arrays: ``updates`` of shape (hospitals, rounds, columns), ``sums`` of shape (rounds, columns),
-    ``likeness`` of shape (hospitals, rounds), and ``dealt`` of shape (columns,).
+    ``likeness`` of shape (hospitals, rounds), ``leftover`` of shape (hospitals, rounds, 16), and
+    ``dealt`` of shape (columns,).
     """
     federation = trial.federation
     recording, built = federation.recording(directory), federation.architecture
@@ -52,12 +61,14 @@ def _seen(trial: CanaryTrial, directory: CellDirectory) -> Parcel:
     total = sum(weights.get(client, 1) for client in clients)
     along = [along_canaries(built, [o.update for o in one]) for one in single]
     mean = along_canaries(built, [o.update for o in recording.sums(rounds)])
+    known = [_against_known(federation, i, one) for i, one in enumerate(single)]
     return Parcel(
         arrays={
             "dealt": trial.dealt,
             "updates": np.stack([one / steps for one in along]),
             "sums": mean * total / steps,
-            "likeness": np.stack([_likeness(federation, i, one) for i, one in enumerate(single)]),
+            "likeness": np.stack([likeness for likeness, _ in known]),
+            "leftover": np.stack([leftover for _, leftover in known]),
         }
     )
 
@@ -74,37 +85,44 @@ def _step(federation: AuditFederation, number: int) -> float:
     )
 
 
-def _likeness(
+def _against_known(
     federation: AuditFederation, hospital: int, updates: Sequence[Observation]
-) -> NDArray[np.float64]:
-    """Return how much of what the known records would have sent is in each update; DP only."""
-    if not federation.cell.private:
-        return np.full(len(updates), np.nan)
-    dataset, records = federation.dataset, federation.parts[hospital]
-    inputs, labels = dataset.inputs(records), dataset.y[records]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Hold updates against what the known records alone would have sent; DP only.
+
+    Returns:
+        How much of that is in each update, shape (rounds,); and what is left without it in the
+        first coordinates, in deviations of a single step's noise, shape (rounds, 16).
+    """
+    likeness = np.full(len(updates), np.nan)
+    leftover = np.full((len(updates), FIRST), np.nan)
+    noise, norm = federation.noise_multiplier, federation.config.privacy.max_grad_norm
+    if noise is None:
+        return likeness, leftover
     schedule = federation.cell.schedule
     rate = min(1.0, schedule.batch_size / federation.config.privacy.nominal_records)
-    norm = federation.config.privacy.max_grad_norm
-    found = []
-    for observation in updates:
-        lengths = federation.architecture.gradient_products(
-            observation.weights,
-            inputs,
-            labels,
-            [observation.update],
-            class_priors=schedule.class_priors,
-        ).norms
-        scale = schedule.loss_scale
-        clipped = scale * np.minimum(1.0, norm / (scale * lengths + 1e-6))
-        (gradient,) = federation.architecture.gradient_sums(
-            observation.weights,
-            inputs,
-            labels,
-            clipped[:, None],
-            class_priors=schedule.class_priors,
-        )
-        inner = -sum(float((observation.update[k] * g).sum()) for k, g in gradient.items())
+    for i, seen in enumerate(updates):
+        gradient = _known_gradient(federation, hospital, seen.weights)
+        scale = abs(_step(federation, seen.round)) / norm
+        inner = -sum(float((seen.update[k] * g).sum()) for k, g in gradient.items())
         square = sum(float((g**2).sum()) for g in gradient.values())
-        expected = abs(_step(federation, observation.round)) / norm * rate * square
-        found.append(inner / expected if expected else 0.0)
-    return np.array(found)
+        likeness[i] = inner / (scale * rate * square) if square else 0.0
+        name = next(iter(seen.update))
+        first, own = (np.ravel(part[name])[:FIRST] for part in (seen.update, gradient))
+        if schedule.local_steps == 1 and seen.update[name].size >= 2 * FIRST:
+            leftover[i] = (-first.astype(np.float64) / scale - rate * own) / (noise * norm)
+    return likeness, leftover
+
+
+def _known_gradient(federation: AuditFederation, hospital: int, weights: Weights) -> Weights:
+    """Return the sum of a hospital's known records' clipped gradients."""
+    dataset, records = federation.dataset, federation.parts[hospital]
+    inputs, labels = dataset.inputs(records), dataset.y[records]
+    built, priors = federation.architecture, federation.cell.schedule.class_priors
+    lengths = built.gradient_products(weights, inputs, labels, [weights], class_priors=priors).norms
+    scale, norm = federation.cell.schedule.loss_scale, federation.config.privacy.max_grad_norm
+    clipped = scale * np.minimum(1.0, norm / (scale * lengths + 1e-6))
+    (gradient,) = built.gradient_sums(
+        weights, inputs, labels, clipped[:, None], class_priors=priors
+    )
+    return gradient

@@ -97,6 +97,8 @@ def score_audit(
         *counts.all, delta=claimed.delta, confidence=CONFIDENCE
     )
     p_value, best = _evidence(counts, claimed), _evidence(counts.right, claimed)
+    if guess.coincidence is not None and p_value is not None:  # its own test, fixed beforehand too
+        p_value, best = guess.coincidence.chance, guess.coincidence.least
     record = AuditRecord(
         cell=origin.cell,
         adversary=origin.adversary,
@@ -115,7 +117,7 @@ def score_audit(
         p_value=p_value,
         best_p_value=best,
         reversal_p_value=stats.rank_reversal_p_value(*counts.all),
-        reason=guess.note,
+        note=guess.note,
     )
     scores = [
         bound_score(origin, bound, slice="all"),

@@ -51,7 +51,8 @@ def cell_verdict(records: Sequence[AuditRecord]) -> Verdict | None:
 
 
 def _judged(record: AuditRecord, claim: float | None, truth: float, tests: int) -> AuditRecord:
-    verdict, reason = None, record.reason
+    verdict: Verdict | None = None
+    reason: str | None = None
     if truth <= LEVEL:
         verdict, reason = Verdict.UNDERPOWERED, SWAPPED
     elif claim is not None and claim <= LEVEL:

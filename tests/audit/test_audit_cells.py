@@ -72,7 +72,9 @@ def test_bounds_are_scores_of_the_table_too(trained: Path) -> None:
     scores = [
         s
         for s in read_json_lines(trained / "scores.jsonl")
-        if s["metric"] == "empirical_epsilon_lower_bound" and s["cell"] == "eps-2"
+        if s["metric"] == "empirical_epsilon_lower_bound"
+        and s["cell"] == "eps-2"
+        and s["outcome"] == "executed"
     ]
     assert {s["slice"] for s in scores} == {"all", "any-mechanism"}
     assert {s["attack"] for s in scores} == set(AUDITS)
@@ -116,7 +118,7 @@ def test_each_adversary_gets_its_own_slice(wide: Path) -> None:
         fields = {f.name for f in dataclasses.fields(view)} - {"background", "canaries"}
         return {name for name in fields if getattr(view, name) is not None}
 
-    assert shown(Adversary.SERVER) == {"updates", "others"}
+    assert shown(Adversary.SERVER) == {"updates", "others", "leftovers"}
     assert shown(Adversary.SERVER, outliers=True) == {"likeness"}
     assert shown(Adversary.SECAGG_SERVER) == {"sums"}
     assert shown(Adversary.PARTICIPANT) == {"sums", "own"}
