@@ -1,12 +1,10 @@
 """The audit cells of a run: which canaries, which jobs, what they cost."""
 
-import hashlib
 import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import version
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +12,11 @@ from numpy.typing import NDArray
 from audit.core.config import CellConfig, Config
 from audit.core.randomness import named_generator
 from audit.disclosure.canaries import canary_store
-from audit.executor import Job, Store, execute, processors
+from audit.executor import Job, Store
 from audit.formats.files import read_json
-from audit.pipeline.audit_federation import AuditFederation, clear_interrupted
+from audit.pipeline.audit_federation import AuditFederation
+from audit.pipeline.audit_jobs import canary_secret, coins, cost_sentence, job_key, run_jobs
 from audit.pipeline.canary_trials import CanaryTrial, run_trials
-from audit.pipeline.code import code_digest
 from audit.pipeline.prepare import Prepared, prepare
 from audit.store.run import RunDirectory
 from audit.vault import Vault
@@ -29,19 +27,13 @@ from training.faults import Fault
 from training.features.fixed import trained_part
 from training.local_plan import LocalPlan
 from training.models import architecture
-from training.randomness import NoiseStream, derived_key, fresh_key
+from training.randomness import NoiseStream, derived_key
 
 KNOWN = 128
 """Most records of the population that a hospital of an audit cell holds beside canaries."""
 
 OUTLIER = 100.0
 """Every value of an outlier canary, in the model's input space: far outside of any record's."""
-
-WORTH_A_PROCESS = 20.0
-"""Seconds of work from which a second process pays for its start."""
-
-PARTS = 4
-"""Batches of work for each process, so that none waits long for the other."""
 
 TIMED_STEPS = 4
 """Steps that are timed before the cost is said."""
@@ -100,10 +92,7 @@ class AuditCells:
 
     @cached_property
     def _secret(self) -> bytes:
-        """The key from which the canaries' coins follow; a reproduction's follows from its own."""
-        if self._config.reproduction:
-            return derived_key(bytes.fromhex(self._vault.noise_key()), "canaries")
-        return self._vault.canary_key(fresh_key)
+        return canary_secret(self._config, self._vault)
 
     def store(self, cell: CellConfig) -> Store:
         """Return where what was seen of a cell's audit cells is kept."""
@@ -116,12 +105,7 @@ class AuditCells:
             todo = self.store(cell).missing(self.jobs(cell))
             missing += len(todo)
             seconds += len(todo) * self._seconds_each(todo[0].payload) if todo else 0.0
-        if not missing:
-            return None
-        return (
-            f"{missing} audit cells, about {max(1.0, seconds):.0f} s of one core, "
-            f"{processors()} cores"
-        )
+        return cost_sentence("audit cells", missing, seconds)
 
     def train(self, cell: CellConfig, done: Callable[[int, int], None]) -> tuple[str, ...]:
         """Run what is missing for a cell.
@@ -134,20 +118,8 @@ class AuditCells:
             The keys of all its federations, in order.
         """
         jobs, store = self.jobs(cell), self.store(cell)
-        todo = store.missing(jobs)
-        clear_interrupted(store)
-        if todo:
-            worth = len(todo) * self._seconds_each(todo[0].payload) > WORTH_A_PROCESS
-            workers = processors() if worth else 1
-            execute(
-                todo,
-                run_trials,
-                store,
-                workers=workers,
-                batch=math.ceil(len(todo) / (PARTS * workers)) if worth else len(todo),
-                done=lambda count: done(count, len(todo)),
-            )
-        return tuple(job.key for job in jobs)
+        each = self._seconds_each(jobs[0].payload) if store.missing(jobs) else 0.0
+        return run_jobs(jobs, run_trials, store, seconds_each=each, done=done)
 
     def jobs(self, cell: CellConfig) -> list[Job[CanaryTrial]]:
         """Return the jobs of a cell; the first few are the same at every budget.
@@ -174,10 +146,7 @@ class AuditCells:
         name = f"canaries-{cell.id}-{broken}{number:03d}"
         columns = self._columns(cell)
         dealt = self._dealt(name, columns)
-        present = (
-            NoiseStream(derived_key(self._secret, name)).uniform(columns + len(config.clients))
-            < 1 / 2
-        )
+        present = coins(self._secret, name, columns + len(config.clients))
         hospitals = range(len(config.clients))
         outliers = present[columns:] & cell.private
         federation = AuditFederation(
@@ -254,33 +223,3 @@ class AuditCells:
         population = self._prepared.game.population
         each = min(KNOWN, len(population) // len(self._config.clients))
         return np.sort(population[hospital * each : (hospital + 1) * each])
-
-
-def job_key(federation: AuditFederation, dataset: str, *, salt: bytes) -> str:
-    """Hash everything that shapes an audit cell, but for fresh noise.
-
-    Args:
-        federation: How it is run.
-        dataset: SHA-256 of the dataset.
-        salt: Secret: a few coins could be found by trying out all of them.
-    """
-    digest = hashlib.sha256(salt)
-    config = federation.config
-    for text in (
-        "audit-cell/v1",
-        dataset,
-        federation.cell.model_dump_json(),
-        config.aggregation.model_dump_json(),
-        repr((config.seed, config.privacy.nominal_records, config.privacy.max_grad_norm)),
-        repr((federation.noise_multiplier, federation.name)),
-        repr((federation.noise_master, federation.fault)),
-        code_digest("training", "audit.pipeline"),
-        version("torch"),
-    ):
-        digest.update(text.encode() + b"\x00")
-    arrays: list[NDArray[np.generic]] = [*federation.parts]
-    for canaries in federation.canaries:
-        arrays += [canaries.columns, canaries.inputs, canaries.labels]
-    for array in arrays:
-        digest.update(f"{array.shape}|".encode() + np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
