@@ -24,6 +24,7 @@ class Canary(StrEnum):
 
     GRADIENT = "gradient"
     OUTLIER = "outlier"
+    RECORD = "record"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,6 +279,24 @@ _ALL = (
         source="this project",
         module="attacks.auditing.outlier_canary",
         canary=Canary.OUTLIER,
+    ),
+    Entry(
+        id="canary-records",
+        title="DP audit: canary records and the final model of one run",
+        family=Family.AUDIT,
+        adversaries=(Adversary.QUERY,),
+        source="Steinke et al. 2023, arXiv:2305.08846, section 5",
+        module="attacks.auditing.record_canary:one_run",
+        canary=Canary.RECORD,
+    ),
+    Entry(
+        id="canary-runs",
+        title="DP audit: a canary record and the final models of many runs",
+        family=Family.AUDIT,
+        adversaries=(Adversary.QUERY,),
+        source="after Annamalai and De Cristofaro 2024, arXiv:2405.14106",
+        module="attacks.auditing.record_canary:many_runs",
+        canary=Canary.RECORD,
     ),
 )
 

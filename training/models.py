@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,6 @@ from training.gradients import named_products, named_sums
 from training.layers import StandardizedConv2d
 
 Builder = Callable[..., nn.Module]
-
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "tanh": nn.Tanh,
@@ -165,12 +164,14 @@ class TorchArchitecture:
         options: Keyword arguments of the builder.
         classes: Outputs.
         input_shape: Shape of one record.
+        start: Initial weights that were trained on public records; None: at random.
     """
 
     name: str
     options: Mapping[str, Any]
     classes: int
     input_shape: tuple[int, ...]
+    start: Mapping[str, NDArray[np.float32]] | None = field(default=None, repr=False, compare=False)
 
     def build(self) -> nn.Module:
         """Return a module with torch's default initialisation.
@@ -203,7 +204,9 @@ class TorchArchitecture:
         return tuple(tuple(p.shape) for p in self.build().parameters())
 
     def initial(self, seed: int) -> dict[str, NDArray[np.float32]]:
-        """Return initial weights that depend on the public seed only."""
+        """Return initial weights that depend on public knowledge only."""
+        if self.start is not None:
+            return {name: array.copy() for name, array in self.start.items()}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(named_seed(seed, "model"))
             return to_weights(self.build())
@@ -255,9 +258,8 @@ class TorchArchitecture:
         class_priors: Sequence[float] | None = None,
     ) -> list[dict[str, NDArray[np.float32]]]:
         """Sum the same gradients with each column of coefficients (records, sums)."""
-        return named_sums(
-            self.module(weights), inputs, labels, coefficients, class_priors=class_priors
-        )
+        module = self.module(weights)
+        return named_sums(module, inputs, labels, coefficients, class_priors=class_priors)
 
     def ordered(self, weights: Weights) -> dict[str, NDArray[np.float32]]:
         """Return weights in the order of the module's parameters, which files do not keep.
@@ -272,9 +274,8 @@ class TorchArchitecture:
 
     def unflatten(self, flat: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
         """Name the parts of a flat vector, in the order of the module's parameters."""
-        sizes = {name: tuple(p.shape) for name, p in self.build().named_parameters()}
         named, start = {}, 0
-        for name, shape in sizes.items():
+        for name, shape in ((n, tuple(p.shape)) for n, p in self.build().named_parameters()):
             count = int(np.prod(shape))
             named[name] = flat[start : start + count].reshape(shape).astype(np.float32)
             start += count

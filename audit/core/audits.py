@@ -26,12 +26,15 @@ class AuditRecord(BaseModel):
         n: Canaries, or guesses about canaries.
         ceiling: The bound if every guess had been right.
         guessed_in, inside, guessed_in_wrongly, outside: Canaries that were in and called so, that
-            were in, that were out and called in, that were out.
+            were in, that were out and called in, that were out, among those guessed about.
         p_value: Of the claim, one-sided; null: nothing is claimed.
         best_p_value: The same if every guess had been right: what this n could show at most.
         reversal_p_value: Of scores and truth agreeing; small: members and others are swapped.
         adjusted_p_value, adjusted_reversal_p_value: After Holm over all tests of the run.
         tests: How many those are.
+        accuracy_change, accuracy_change_low, accuracy_change_high: What canary records cost: an
+            audit model's accuracy minus the released one's on the same held-out records, with a
+            paired 95 % interval; null for gradient canaries, which move no prediction.
         verdict: Null where nothing is claimed.
         note: What the audit says of itself, such as how much was tried.
         reason: What a reader must know of the verdict.
@@ -61,6 +64,9 @@ class AuditRecord(BaseModel):
     adjusted_p_value: float | None = None
     adjusted_reversal_p_value: float | None = None
     tests: int | None = None
+    accuracy_change: float | None = None
+    accuracy_change_low: float | None = None
+    accuracy_change_high: float | None = None
     verdict: Verdict | None = None
     reason: str | None = None
 

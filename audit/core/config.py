@@ -4,26 +4,13 @@ import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, model_validator
+from pydantic import Field, StrictInt, model_validator
 
 from audit.core.epsilons import Epsilon, EpsilonKey, cell_id, epsilon_of_key
+from audit.core.sections import AuditConfig, Fraction, Positive, PretrainingConfig, Section
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("expected a finite number")
-    return value
-
-
-Positive = Annotated[float, BeforeValidator(_finite), Field(gt=0)]
-Fraction = Annotated[float, BeforeValidator(_finite), Field(ge=0, lt=1)]
-
-
-class DataConfig(_Section):
+class DataConfig(Section):
     """Which records, and how they are split.
 
     Attributes:
@@ -67,7 +54,7 @@ class DataConfig(_Section):
     withheld: int | None = Field(default=None, ge=1)
 
 
-class PartitionConfig(_Section):
+class PartitionConfig(Section):
     """How records are spread over hospitals; a patient's records never part."""
 
     method: Literal["iid", "dirichlet", "pathological", "site"] = "iid"
@@ -76,14 +63,14 @@ class PartitionConfig(_Section):
     shards_per_client: int = Field(default=2, ge=1)
 
 
-class ModelConfig(_Section):
+class ModelConfig(Section):
     """A model's name in ``training.models`` and its options."""
 
     name: str
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default_factory=dict)
 
 
-class ScheduleConfig(_Section):
+class ScheduleConfig(Section):
     """The training schedule.
 
     Attributes:
@@ -128,7 +115,7 @@ class ScheduleConfig(_Section):
         return self.learning_rate + part * (self.final_learning_rate - self.learning_rate)
 
 
-class PrivacyConfig(_Section):
+class PrivacyConfig(Section):
     """The claim that is swept.
 
     Attributes:
@@ -168,7 +155,7 @@ FIXED_KEY = "kept-in-secrets"
 """Stands for a fixed noise key wherever the key itself must not be written."""
 
 
-class AggregationConfig(_Section):
+class AggregationConfig(Section):
     """The secure-aggregation protocol.
 
     Attributes:
@@ -189,7 +176,7 @@ class AggregationConfig(_Section):
     weights: dict[str, Annotated[int, Field(ge=1)]] | None = None
 
 
-class ProbesConfig(_Section):
+class ProbesConfig(Section):
     """Single DP steps on small batches, recorded and thrown away: the worst case for inversion.
 
     Attributes:
@@ -211,7 +198,7 @@ class ProbesConfig(_Section):
         return self.learning_rate or schedule.rate(round_number)
 
 
-class CandidatesConfig(_Section):
+class CandidatesConfig(Section):
     """How many records the membership game asks about, at most; it asks about as many of one kind
     as of the other, so the smaller number decides.
     """
@@ -220,7 +207,7 @@ class CandidatesConfig(_Section):
     nonmembers: int = Field(default=10_000, ge=1)
 
 
-class ReferenceConfig(_Section):
+class ReferenceConfig(Section):
     """Accuracies that were published for the same experiment, shown beside ours.
 
     Attributes:
@@ -237,14 +224,14 @@ class ReferenceConfig(_Section):
         return next(found, None)
 
 
-class CellOverride(_Section):
+class CellOverride(Section):
     """What one epsilon does differently: a model, and any keys of the schedule."""
 
     model: ModelConfig | None = None
-    schedule: dict[str, Any] = {}
+    schedule: dict[str, Any] = Field(default_factory=dict)
 
 
-class Config(_Section):
+class Config(Section):
     """A whole run: a sweep of epsilons over one federation."""
 
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
@@ -257,8 +244,10 @@ class Config(_Section):
     aggregation: AggregationConfig = AggregationConfig()
     probes: ProbesConfig = ProbesConfig()
     candidates: CandidatesConfig = CandidatesConfig()
+    audit: AuditConfig = AuditConfig()
+    pretraining: PretrainingConfig | None = None
     reference: ReferenceConfig | None = None
-    per_epsilon: dict[EpsilonKey, CellOverride] = {}
+    per_epsilon: dict[EpsilonKey, CellOverride] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _check(self) -> "Config":
@@ -315,7 +304,7 @@ class Config(_Section):
         return self.privacy.noise_key is not None
 
 
-class CellConfig(_Section):
+class CellConfig(Section):
     """One epsilon of the sweep, with everything resolved."""
 
     id: str

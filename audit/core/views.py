@@ -275,6 +275,10 @@ class CanaryView:
         likeness: Of outlier canaries: the part of a round's update along what the hospital's known
             records alone would have sent, 1 where all of it is there, same shape.
         leftovers: Of single updates; None also where hospitals make several steps in a round.
+        labels: Of canary records, the label that each was trained with, shape (canaries,).
+        answers: Of canary records, log-probabilities by the final model of their audit cell, shape
+            (canaries, classes).
+        cells: How many audit cells there were.
     """
 
     background: Background
@@ -285,6 +289,9 @@ class CanaryView:
     own: NDArray[np.float64] | None = None
     likeness: NDArray[np.float64] | None = None
     leftovers: Leftovers | None = None
+    labels: NDArray[np.int64] | None = None
+    answers: NDArray[np.float64] | None = None
+    cells: int = 0
 
 
 View = (

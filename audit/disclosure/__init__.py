@@ -30,7 +30,13 @@ from audit.core.views import (
 )
 from audit.disclosure.attribute import hide_attribute
 from audit.disclosure.background import cell_background, read_references, without_records
-from audit.disclosure.canaries import AuditCell, canary_store, canary_view
+from audit.disclosure.canaries import (
+    AuditCell,
+    canary_store,
+    canary_view,
+    record_store,
+    record_view,
+)
 from audit.disclosure.observations import Recording
 from audit.executor import Store
 from audit.formats.parcels import read_weights
@@ -152,6 +158,20 @@ class Disclosure:
             weights=np.array([public.get(client, 1) for client in clients], dtype=np.float64),
             outliers=outliers,
         )
+
+    def record_view(self, adversary: Adversary, keys: tuple[str, ...]) -> CanaryView:
+        """Build what an adversary saw of canary records.
+
+        Args:
+            adversary: Which one.
+            keys: Of the audit cells.
+
+        Raises:
+            MissingEvidenceError: It sees nothing of them.
+            IntegrityError: What was kept is damaged.
+        """
+        store = record_store(self._run_path, self._cell.id)
+        return record_view(self._background, adversary, {key: store.read(key) for key in keys})
 
     def _oracle(self) -> CountedOracle:
         return CountedOracle(self._recording.architecture, read_weights(self._directory.model))

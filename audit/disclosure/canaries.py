@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,16 @@ def canary_store(run: Path, cell: str) -> Store:
         cell: The cell's id.
     """
     return Store(folder=run / "audit_cells" / cell / "canaries")
+
+
+def record_store(run: Path, cell: str) -> Store:
+    """Return where what was seen of a cell's audit cells with canary records is kept.
+
+    Args:
+        run: The run directory.
+        cell: The cell's id.
+    """
+    return Store(folder=run / "audit_cells" / cell / "records")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +85,11 @@ def canary_view(
     read = _outliers if outliers else _gradients
     parts = [read(cell, weights, participant=adversary is Adversary.PARTICIPANT) for cell in cells]
     names = [f"canary-{cell.key[:12]}" for cell in cells]
+    seen: dict[str, Any] = {
+        key: np.concatenate([part[key] for part in parts])
+        for key in shown
+        if all(key in part for part in parts)
+    }
     return CanaryView(
         background=background,
         canaries=tuple(
@@ -84,12 +100,44 @@ def canary_view(
         leftovers=_leftovers(background, cells)
         if adversary is Adversary.SERVER and not outliers
         else None,
-        **{
-            key: np.concatenate([part[key] for part in parts])
-            for key in shown
-            if all(key in part for part in parts)
-        },
+        **seen,
     )
+
+
+def record_view(
+    background: Background, adversary: Adversary, cells: Mapping[str, Parcel]
+) -> CanaryView:
+    """Return what an adversary saw of the final models of audit cells with canary records.
+
+    Args:
+        background: What it knows besides.
+        adversary: Which one.
+        cells: Key of an audit cell to what was kept of it.
+
+    Raises:
+        MissingEvidenceError: It is not the one who asks the model.
+    """
+    if adversary is not Adversary.QUERY:
+        raise MissingEvidenceError(f"{adversary}: canary records are judged by queries alone")
+    arrays = [seen.arrays for seen in cells.values()]
+    return CanaryView(
+        background=background,
+        canaries=tuple(
+            name for key, seen in cells.items() for name in _names(key, len(seen.arrays["labels"]))
+        ),
+        labels=np.concatenate([a["labels"].astype(np.int64) for a in arrays]),
+        answers=np.concatenate([a["answers"].astype(np.float64) for a in arrays]),
+        cells=len(cells),
+    )
+
+
+def record_truth(key: str, present: NDArray[np.bool_]) -> dict[str, bool]:
+    """Return the pseudonyms of an audit cell's canary records, with their bits."""
+    return dict(zip(_names(key, len(present)), present.tolist(), strict=True))
+
+
+def _names(key: str, count: int) -> list[str]:
+    return [f"record-{key[:12]}-{j:05d}" for j in range(count)]
 
 
 def canary_truth(key: str, present: NDArray[np.bool_], hospitals: int) -> dict[str, bool]:

@@ -30,6 +30,7 @@ from audit.pipeline.audit_cells import EFFORT, AuditCells
 from audit.pipeline.code import code_digest
 from audit.pipeline.grading import Grader, metrics_of
 from audit.pipeline.leakage import Task, keep_scores, summarise
+from audit.pipeline.record_cells import RecordCells
 from audit.pipeline.references import ReferenceTrainer
 from audit.pipeline.table import write_table
 from audit.pipeline.verdicts import keep_audits
@@ -128,6 +129,7 @@ class _Attacks:
         self._trainers: dict[Need, Trainer] = {
             Need.REFERENCES: ReferenceTrainer(run, self._config, options.budget.references),
             Need.AUDIT_CELLS: AuditCells(run, self._config, EFFORT[options.budget.value]),
+            Need.RECORD_CELLS: RecordCells(run, self._config),
         }
         self._grader = Grader(run, self._config, self._vault)
         self._audits: dict[str, AuditRecord | None] = {}

@@ -17,6 +17,7 @@ from audit.formats.files import read_json
 from audit.pipeline.audit_federation import AuditFederation
 from audit.pipeline.audit_jobs import canary_secret, coins, cost_sentence, job_key, run_jobs
 from audit.pipeline.canary_trials import CanaryTrial, run_trials
+from audit.pipeline.cells import cell_model
 from audit.pipeline.prepare import Prepared, prepare
 from audit.store.run import RunDirectory
 from audit.vault import Vault
@@ -152,7 +153,7 @@ class AuditCells:
         federation = AuditFederation(
             config=config,
             cell=cell,
-            architecture=architecture(cell.model, prepared.dataset.shape, prepared.dataset.classes),
+            architecture=cell_model(config, cell, prepared),
             noise_multiplier=read_json(self._run.cell(cell.id).summary)["noise_multiplier"],
             spec=prepared.spec,
             root=data_root().absolute(),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from audit.core.config import Config
 from audit.executor import Job, Payload, Store, Work, execute, processors
 from audit.pipeline.audit_federation import AuditFederation, clear_interrupted
-from audit.pipeline.code import code_digest
+from audit.pipeline.code import code_digest, weights_digest
 from audit.vault import Vault
 from training.randomness import NoiseStream, derived_key, fresh_key
 
@@ -100,6 +100,7 @@ def job_key(federation: AuditFederation, dataset: str, *, salt: bytes) -> str:
         repr((config.seed, config.privacy.nominal_records, config.privacy.max_grad_norm)),
         repr((federation.noise_multiplier, federation.name)),
         repr((federation.noise_master, federation.fault)),
+        weights_digest(federation.architecture.start),
         code_digest("training", "audit.pipeline"),
         version("torch"),
     ):

@@ -1,14 +1,43 @@
 """The plan of a cell, released or of an audit: what server and hospitals are set up with."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from audit.core.config import CellConfig, Config
+from audit.pipeline.prepare import Prepared
 from audit.store.run import CellDirectory
 from training.data.configured import data_root
 from training.data.spec import DataSpec
-from training.models import TorchArchitecture
+from training.models import TorchArchitecture, architecture
 from training.plan import CellPlan
+from training.pretraining import pretrained
+
+
+def cell_model(config: Config, cell: CellConfig, prepared: Prepared) -> TorchArchitecture:
+    """Return a cell's architecture, with the initial weights that pretraining gave it if there is.
+
+    Args:
+        config: The whole configuration.
+        cell: The cell's part of it.
+        prepared: Gives the shape of records, and those that every adversary knows.
+    """
+    dataset, settings = prepared.dataset, config.pretraining
+    built = architecture(cell.model, dataset.shape, dataset.classes)
+    if settings is None:
+        return built
+    known = prepared.split.auxiliary
+    start = pretrained(
+        built,
+        dataset.inputs(known),
+        dataset.y[known],
+        seed=config.seed,
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        momentum=settings.momentum,
+    )
+    return replace(built, start=start)
 
 
 def cell_plan(

@@ -3,17 +3,21 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from attacks.registry import ATTACKS, Entry, Family
+import numpy as np
+
+from attacks.registry import ATTACKS, Canary, Entry, Family
+from audit import stats
 from audit.core.audits import AuditRecord
 from audit.core.config import Config
 from audit.core.guesses import AttributeGuess, Guess, MembershipGuess, ReconstructionGuess
 from audit.core.randomness import named_generator
 from audit.core.scores import Score
-from audit.disclosure.canaries import canary_truth
+from audit.disclosure.canaries import canary_truth, record_store, record_truth
 from audit.formats.files import read_json, write_json
 from audit.formats.guesses import read_guess
 from audit.formats.parcels import write_parcel
 from audit.pipeline.leakage import Task
+from audit.pipeline.utility import released_correct
 from audit.pipeline.views import CellViews
 from audit.scoring import (
     ATTRIBUTE_METRICS,
@@ -27,10 +31,14 @@ from audit.scoring import (
     score_attribute,
     score_audit,
     score_membership,
+    score_one_run,
     score_reconstruction,
 )
 from audit.store.run import RunDirectory
 from audit.vault import Vault
+
+ONE_RUN = "canary-records"
+"""The audit whose guesses are all about a single run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +73,11 @@ class Grader:
             MissingEvidenceError: The secrets were deleted.
         """
         if task.entry.family is Family.AUDIT and isinstance(guess, MembershipGuess):
-            audited = score_audit(guess, self._present(task, views), self._claimed(task), origin)
-            return Graded(scores=audited.scores, audit=audited.record)
+            score = score_one_run if task.entry.id == ONE_RUN else score_audit
+            present = self._present(task, views)
+            audited = score(guess, present, self._claimed(task), origin)
+            cost = self._accuracy_change(task, views)
+            return Graded(scores=audited.scores, audit=audited.record.model_copy(update=cost))
         return Graded(scores=self._scores(task, origin, guess))
 
     def _scores(self, task: Task, origin: Origin, guess: Guess) -> list[Score]:
@@ -115,8 +126,30 @@ class Grader:
         hospitals = len(self._config.clients)
         present: dict[str, bool] = {}
         for key in views.keys(task):
+            if task.entry.canary is Canary.RECORD:
+                present |= record_truth(key, self._vault.canaries(task.cell.id, key))
+                continue
             present |= canary_truth(key, self._vault.canaries(task.cell.id, key), hospitals)
         return present
+
+    def _accuracy_change(self, task: Task, views: CellViews) -> dict[str, float]:
+        """Return what canary records cost in accuracy, on the same held-out records.
+
+        With several audit cells the first one's; gradient canaries move no prediction.
+        """
+        if task.entry.canary is not Canary.RECORD:
+            return {}
+        store = record_store(self._run.path, task.cell.id)
+        audited = store.read(views.keys(task)[0]).arrays["correct"].astype(np.bool_)
+        released = released_correct(self._run, self._config, task.cell)
+        found = stats.paired_difference_interval(
+            int((audited & ~released).sum()), int((released & ~audited).sum()), len(released)
+        )
+        return {
+            "accuracy_change": found.value,
+            "accuracy_change_low": found.low,
+            "accuracy_change_high": found.high,
+        }
 
     def _claimed(self, task: Task) -> Claimed:
         cell, privacy = task.cell, self._config.privacy

@@ -19,7 +19,8 @@ from audit.core.randomness import named_generator
 from audit.executor import Job, Store, execute, processors
 from audit.formats.files import read_json
 from audit.formats.parcels import parcel_digest, read_parcel
-from audit.pipeline.code import code_digest
+from audit.pipeline.cells import cell_model
+from audit.pipeline.code import code_digest, weights_digest
 from audit.pipeline.game import Game
 from audit.pipeline.prepare import Prepared, prepare
 from audit.store.run import RunDirectory
@@ -28,7 +29,7 @@ from training.data.configured import cached_dataset, data_root
 from training.data.spec import DataSpec
 from training.features.fixed import trained_part
 from training.layers import is_perceptron
-from training.models import architecture, flatten, to_weights
+from training.models import flatten, to_weights
 from training.randomness import NoiseStream
 from training.references import ReferenceRecipe, train_references
 
@@ -166,11 +167,11 @@ class ReferenceTrainer:
         return [self._job(cell, recipe, k) for k in range(self._count)]
 
     def _recipe(self, cell: CellConfig, noise_multiplier: float | None) -> ReferenceRecipe:
-        config, dataset = self._config, self._prepared.dataset
+        config = self._config
         given = config.aggregation.weights
         weights = np.array([given[c] if given else 1 for c in config.clients], dtype=np.float64)
         return ReferenceRecipe(
-            architecture=architecture(cell.model, dataset.shape, dataset.classes),
+            architecture=cell_model(config, cell, self._prepared),
             schedule=cell.schedule,
             sample_rate=min(1.0, cell.schedule.batch_size / config.privacy.nominal_records),
             noise_multiplier=noise_multiplier,
@@ -304,6 +305,7 @@ def _key(task: ReferenceTask, dataset: str) -> str:
         repr((recipe.sample_rate, recipe.noise_multiplier, recipe.max_grad_norm)),
         repr((recipe.shares, recipe.seed)),
         task.key.hex(),
+        weights_digest(recipe.architecture.start),
         code_digest("training"),
         version("torch"),
     ):

@@ -10,7 +10,7 @@ from audit.core.config import CellConfig, Config
 from audit.core.errors import ConfigError
 from audit.formats.files import read_json_lines, write_json
 from audit.formats.parcels import read_weights, write_parcel
-from audit.pipeline.cells import cell_plan
+from audit.pipeline.cells import cell_model, cell_plan
 from audit.pipeline.cost import training_cost
 from audit.pipeline.opening import agreed_config, create_run, with_kept_key
 from audit.pipeline.prepare import Prepared, ledger_root, prepare, split_record, victims_parcel
@@ -204,7 +204,7 @@ class _Run:
         self, cell: CellConfig, directory: CellDirectory, privacy: CellPrivacy | None
     ) -> CellPlan:
         """Return the cell's plan; its hospitals are set up once, before the first message."""
-        config, dataset = self._config, self._prepared.dataset
+        config = self._config
         identities, key = self._identities(), config.privacy.noise_key
         plan = cell_plan(
             config,
@@ -212,7 +212,7 @@ class _Run:
             directory,
             run_id=str(self._run.record["id"]),
             roster={client: identity.public_key for client, identity in identities.items()},
-            architecture=architecture(cell.model, dataset.shape, dataset.classes),
+            architecture=cell_model(config, cell, self._prepared),
             noise_multiplier=privacy.noise_multiplier if privacy else None,
             data=self._prepared.spec,
             ledgers=ledger_root().absolute(),

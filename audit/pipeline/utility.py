@@ -5,9 +5,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from audit.core.config import CellConfig, Config
 from audit.core.model import Weights
+from audit.formats.parcels import read_weights
+from audit.pipeline.prepare import prepare
 from audit.stats import Interval, auc_interval, balanced_accuracy_interval, wilson_interval
-from training.models import TorchArchitecture
+from audit.store.run import RunDirectory
+from training.models import TorchArchitecture, architecture
 
 CONFIDENCE = 0.95
 
@@ -54,6 +58,24 @@ class Examiner:
 
     def _logits(self, weights: Weights) -> NDArray[np.float64]:
         return self._architecture.logits(weights, self._inputs)
+
+
+def released_correct(run: RunDirectory, config: Config, cell: CellConfig) -> NDArray[np.bool_]:
+    """Return for each held-out record whether a cell's released model classifies it right.
+
+    Args:
+        run: The run.
+        config: Its configuration.
+        cell: A finished cell.
+    """
+    prepared = prepare(config)
+    holdout, dataset = prepared.split.holdout, prepared.dataset
+    built = architecture(cell.model, dataset.shape, dataset.classes)
+    weights = read_weights(run.cell(cell.id).model)
+    right: NDArray[np.bool_] = (
+        built.logits(weights, dataset.inputs(holdout)).argmax(axis=1) == dataset.y[holdout]
+    )
+    return right
 
 
 def _accuracy(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ class Need(StrEnum):
 
     REFERENCES = "references"
     AUDIT_CELLS = "audit cells"
+    RECORD_CELLS = "record cells"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +87,8 @@ class CellViews:
         return self._built[key]
 
     def _build(self, task: Task, *, hides: bool) -> View:
+        if task.entry.canary is Canary.RECORD:
+            return self._disclosure.record_view(task.adversary, self.keys(task))
         if task.entry.canary is not None:
             outliers = task.entry.canary is Canary.OUTLIER
             return self._disclosure.canary_view(task.adversary, self.keys(task), outliers=outliers)
@@ -97,5 +100,5 @@ class CellViews:
 def needed(entry: Entry) -> Need | None:
     """Return what has to be trained for an attack; None: it works on what was recorded."""
     if entry.canary is not None:
-        return Need.AUDIT_CELLS
+        return Need.RECORD_CELLS if entry.canary is Canary.RECORD else Need.AUDIT_CELLS
     return Need.REFERENCES if entry.references else None

@@ -6,6 +6,7 @@ from audit.scoring.auditing import AUDIT_METRICS as AUDIT_METRICS
 from audit.scoring.auditing import Audited as Audited
 from audit.scoring.auditing import Claimed as Claimed
 from audit.scoring.auditing import score_audit as score_audit
+from audit.scoring.auditing import score_one_run as score_one_run
 from audit.scoring.exposure import most_exposed as most_exposed
 from audit.scoring.exposure import roc_points as roc_points
 from audit.scoring.groups import GroupScores as GroupScores

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import special
 
 from audit import stats
 from audit.core.audits import AuditRecord
@@ -84,14 +85,7 @@ def score_audit(
         claimed: By the cell.
         origin: Of the guess.
     """
-    was_in = np.array([present[name] for name in guess.candidates], dtype=np.bool_)
-    called = guess.scores > 0
-    counts = _Counts(
-        int((called & was_in).sum()),
-        int(was_in.sum()),
-        int((called & ~was_in).sum()),
-        int((~was_in).sum()),
-    )
+    counts = _count(guess, present)
     bound = _family_bound(counts, claimed)
     pure = stats.clopper_pearson_epsilon_interval(
         *counts.all, delta=claimed.delta, confidence=CONFIDENCE
@@ -99,28 +93,53 @@ def score_audit(
     p_value, best = _evidence(counts, claimed), _evidence(counts.right, claimed)
     if guess.coincidence is not None and p_value is not None:  # its own test, fixed beforehand too
         p_value, best = guess.coincidence.chance, guess.coincidence.least
-    record = AuditRecord(
-        cell=origin.cell,
-        adversary=origin.adversary,
-        attack=origin.attack,
-        claimed_epsilon=claimed.epsilon,
-        delta=claimed.delta,
-        lower_bound=bound.low,
-        method=bound.method,
-        confidence=bound.confidence,
-        n=bound.n,
-        ceiling=bound.ceiling,
-        guessed_in=counts.hits,
-        inside=counts.inside,
-        guessed_in_wrongly=counts.alarms,
-        outside=counts.outside,
-        p_value=p_value,
-        best_p_value=best,
-        reversal_p_value=stats.rank_reversal_p_value(*counts.all),
-        note=guess.note,
+    record = _record(origin, guess, counts, claimed, bound).model_copy(
+        update={
+            "p_value": p_value,
+            "best_p_value": best,
+            "reversal_p_value": stats.rank_reversal_p_value(*counts.all),
+        }
     )
     scores = [
         bound_score(origin, bound, slice="all"),
+        bound_score(origin, pure, slice=UNCONDITIONAL),
+    ]
+    return Audited(scores=scores, record=record)
+
+
+def score_one_run(
+    guess: MembershipGuess, present: Mapping[str, bool], claimed: Claimed, origin: Origin
+) -> Audited:
+    """Score guesses about canaries of a single run, which may depend on each other.
+
+    Args:
+        guess: Above 0 means in; how many canaries it is about was fixed beforehand.
+        present: Pseudonym to whether that canary was in; all canaries of the run.
+        claimed: By the cell.
+        origin: Of the guess.
+    """
+    counts = _count(guess, present)
+    right, guesses = counts.hits + counts.outside - counts.alarms, len(guess.candidates)
+    shared = len(present), guesses, right
+    pure = stats.one_run_epsilon_interval(*shared, delta=claimed.delta, confidence=CONFIDENCE)
+    family = stats.one_run_fdp_epsilon_interval(*shared, delta=claimed.delta, confidence=CONFIDENCE)
+    p_values: list[float | None] = [None, None]
+    if claimed.epsilon is not None:
+        p_values = [
+            stats.one_run_p_value(
+                len(present), guesses, count, epsilon=claimed.epsilon, delta=claimed.delta
+            )
+            for count in (right, guesses)
+        ]
+    record = _record(origin, guess, counts, claimed, pure).model_copy(
+        update={
+            "p_value": p_values[0],
+            "best_p_value": p_values[1],
+            "reversal_p_value": float(special.bdtr(right, guesses, 0.5)) if guesses else 1.0,
+        }
+    )
+    scores = [
+        bound_score(origin, family, slice="all"),
         bound_score(origin, pure, slice=UNCONDITIONAL),
     ]
     return Audited(scores=scores, record=record)
@@ -138,6 +157,47 @@ def bound_score(origin: Origin, bound: stats.EpsilonBound, *, slice: str) -> Sco
         ceiling=bound.ceiling,
         method=bound.method,
         slice=slice,
+    )
+
+
+def _count(guess: MembershipGuess, present: Mapping[str, bool]) -> _Counts:
+    was_in = np.array([present[name] for name in guess.candidates], dtype=np.bool_)
+    called = guess.scores > 0
+    return _Counts(
+        int((called & was_in).sum()),
+        int(was_in.sum()),
+        int((called & ~was_in).sum()),
+        int((~was_in).sum()),
+    )
+
+
+def _record(
+    origin: Origin,
+    guess: MembershipGuess,
+    counts: _Counts,
+    claimed: Claimed,
+    bound: stats.EpsilonBound,
+) -> AuditRecord:
+    """Return an audit's record, its p-values still to come."""
+    return AuditRecord(
+        cell=origin.cell,
+        adversary=origin.adversary,
+        attack=origin.attack,
+        claimed_epsilon=claimed.epsilon,
+        delta=claimed.delta,
+        lower_bound=bound.low,
+        method=bound.method,
+        confidence=bound.confidence,
+        n=bound.n,
+        ceiling=bound.ceiling,
+        guessed_in=counts.hits,
+        inside=counts.inside,
+        guessed_in_wrongly=counts.alarms,
+        outside=counts.outside,
+        p_value=None,
+        best_p_value=None,
+        reversal_p_value=1.0,
+        note=guess.note,
     )
 
 

@@ -1,0 +1,71 @@
+"""Sections of the configuration that stand for themselves, and what all sections share."""
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+MANY_RUNS = 8
+"""Fewest audit federations from which a quarter can be set aside for a threshold."""
+
+
+class Section(BaseModel):
+    """A section: strict, and frozen once it is read."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("expected a finite number")
+    return value
+
+
+Positive = Annotated[float, BeforeValidator(_finite), Field(gt=0)]
+Fraction = Annotated[float, BeforeValidator(_finite), Field(ge=0, lt=1)]
+
+
+class AuditConfig(Section):
+    """Canary records, which audit the final model: black box.
+
+    Attributes:
+        canary: ``mislabelled``: population records with a wrong label; ``blank``: one record of raw
+            zeros with the label that the initial model finds least likely.
+        canaries: So many records at most in one audit federation, and at most a twentieth of all
+            training records.
+        runs: Audit federations of a cell. One: every canary is a guess about the same run. More:
+            each run is an observation of its own, which costs as many trainings and shows more.
+    """
+
+    canary: Literal["mislabelled", "blank"] = "mislabelled"
+    canaries: int = Field(default=1_000, ge=1)
+    runs: int = Field(default=1, ge=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> "AuditConfig":
+        if self.canary == "blank" and (self.canaries != 1 or self.runs < MANY_RUNS):
+            raise ValueError(
+                f"canary 'blank' with canaries {self.canaries}, runs {self.runs}: blank records "
+                f"are all alike; expected canaries 1 and runs of at least {MANY_RUNS}"
+            )
+        if 1 < self.runs < MANY_RUNS:
+            raise ValueError(f"runs {self.runs}: expected 1, or at least {MANY_RUNS}")
+        return self
+
+
+class PretrainingConfig(Section):
+    """Where every cell starts: weights trained without DP on the auxiliary records.
+
+    Those are public: no hospital holds them, and every adversary's population is drawn from them.
+
+    Attributes:
+        epochs: Passes over them.
+        batch_size: Records in a batch.
+        learning_rate: Of SGD.
+        momentum: Of SGD.
+    """
+
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(default=64, ge=1)
+    learning_rate: Positive = 0.1
+    momentum: Fraction = 0.9
