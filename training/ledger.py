@@ -1,15 +1,17 @@
 """Each hospital's durable account of what it has spent on a dataset, over all runs and cells."""
 
 import fcntl
+import json
 import os
 from collections import Counter
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from audit.core.errors import IntegrityError
-from audit.formats.files import append_line, private_folder, read_json_lines
+from audit.formats.files import append_line, private_folder
 
 
 class Charge(BaseModel):
@@ -84,8 +86,11 @@ class Ledger:
         Raises:
             IntegrityError: The ledger is damaged.
         """
+        if not self.path.exists():
+            return []
         try:
-            return [Charge.model_validate(line) for line in read_json_lines(self.path)]
+            lines = self.path.read_text(encoding="utf-8").splitlines()
+            return [_charge(line) for line in lines if line.strip()]
         except ValueError as error:
             raise IntegrityError(f"ledger {self.path} is damaged: {error}") from None
 
@@ -104,3 +109,9 @@ class Ledger:
         for charge in self.charges():
             total[charge.noise_multiplier, charge.sample_rate] += charge.steps
         return dict(total)
+
+
+@lru_cache(maxsize=2**16)
+def _charge(line: str) -> Charge:
+    """Read a line; a long ledger is read at each charge, and its old lines stay the same."""
+    return Charge.model_validate(json.loads(line))

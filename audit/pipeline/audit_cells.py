@@ -27,7 +27,7 @@ from training.dp_sgd import Laboratory, train_locally
 from training.faults import Fault
 from training.features.fixed import trained_part
 from training.local_plan import LocalPlan
-from training.models import architecture
+from training.models import TorchArchitecture, architecture
 from training.randomness import NoiseStream, derived_key
 
 KNOWN = 128
@@ -133,7 +133,8 @@ class AuditCells:
             count = self._effort.federations(self._columns(cell))
             if not cell.private:  # a positive control: seen at once or never
                 count = min(count, EFFORT["quick"].least)
-            self._jobs[cell.id] = [self._job(cell, number) for number in range(count)]
+            built = cell_model(self._config, cell, self._prepared)
+            self._jobs[cell.id] = [self._job(cell, built, number) for number in range(count)]
         return self._jobs[cell.id]
 
     def _columns(self, cell: CellConfig) -> int:
@@ -141,7 +142,7 @@ class AuditCells:
         module = architecture(cell.model, dataset.shape, dataset.classes).build()
         return canary_columns(trained_part(module, dataset.inputs(np.zeros(1, np.int64)))[0])
 
-    def _job(self, cell: CellConfig, number: int) -> Job[CanaryTrial]:
+    def _job(self, cell: CellConfig, built: TorchArchitecture, number: int) -> Job[CanaryTrial]:
         config, prepared = self._config, self._prepared
         broken = f"{self._fault.name}-" if self._fault else ""
         name = f"canaries-{cell.id}-{broken}{number:03d}"
@@ -153,7 +154,7 @@ class AuditCells:
         federation = AuditFederation(
             config=config,
             cell=cell,
-            architecture=cell_model(config, cell, prepared),
+            architecture=built,
             noise_multiplier=read_json(self._run.cell(cell.id).summary)["noise_multiplier"],
             spec=prepared.spec,
             root=data_root().absolute(),

@@ -5,6 +5,7 @@ recording is deleted, and its model is never released.
 """
 
 import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -100,7 +101,7 @@ class AuditFederation:
             config,
             self.cell,
             directory,
-            run_id=self.name,
+            run_id=f"{self.name}/{uuid.uuid4()}",  # done again, it is another release
             roster={client: identity.public_key for client, identity in identities.items()},
             architecture=self.architecture,
             noise_multiplier=self.noise_multiplier,

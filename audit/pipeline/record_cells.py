@@ -111,8 +111,9 @@ class RecordCells:
             MissingEvidenceError: The secrets are gone: canaries cannot be dealt.
         """
         if cell.id not in self._jobs:
+            built = cell_model(self._config, cell, self._prepared)
             runs = range(self._config.audit.runs)
-            self._jobs[cell.id] = [self._job(cell, number) for number in runs]
+            self._jobs[cell.id] = [self._job(cell, built, number) for number in runs]
         return self._jobs[cell.id]
 
     def _store(self, cell: CellConfig) -> Store:
@@ -122,17 +123,17 @@ class RecordCells:
         """Return what training the released cell took: an audit cell is trained as it was."""
         return float(read_json(self._run.cell(cell.id).summary)["seconds"])
 
-    def _job(self, cell: CellConfig, number: int) -> Job[RecordTrial]:
+    def _job(self, cell: CellConfig, built: TorchArchitecture, number: int) -> Job[RecordTrial]:
         config, prepared = self._config, self._prepared
         name = f"records-{cell.id}-{number:03d}"
-        inputs, labels = self._canaries(cell)
+        inputs, labels = self._canaries(built)
         rng = named_generator(config.seed, "canary-hospitals", name)
         dealt = rng.permutation(len(labels)) % len(config.clients)
         present = coins(self._secret, name, len(labels))
         federation = AuditFederation(
             config=config,
             cell=cell,
-            architecture=cell_model(config, cell, prepared),
+            architecture=built,
             noise_multiplier=read_json(self._run.cell(cell.id).summary)["noise_multiplier"],
             spec=prepared.spec,
             root=data_root().absolute(),
@@ -164,10 +165,9 @@ class RecordCells:
             ),
         )
 
-    def _canaries(self, cell: CellConfig) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    def _canaries(self, built: TorchArchitecture) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Return the canaries of every audit cell of a cell, in or out: public knowledge."""
         config, dataset = self._config, self._prepared.dataset
-        built = cell_model(config, cell, self._prepared)
         if config.audit.canary == "blank":
             blank = dataset.scale.apply(np.zeros((1, *dataset.shape), dtype=dataset.x.dtype))
             least = built.logits(built.initial(config.seed), blank).argmin(axis=1)
