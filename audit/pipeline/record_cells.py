@@ -27,6 +27,7 @@ from audit.store.run import RunDirectory
 from audit.vault import Vault
 from training.canaries import Canaries
 from training.data.configured import data_root
+from training.models import TorchArchitecture
 from training.randomness import derived_key
 
 PART = 20
