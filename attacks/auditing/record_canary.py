@@ -52,7 +52,7 @@ class ManyRuns:
     """A canary in many training runs, in or out by a coin in each.
 
     Source: the setting of Annamalai and De Cristofaro 2024, arXiv:2405.14106. Differs: the
-    threshold is the median score of the first quarter of the runs, which needs no truth, and those
+    threshold is the mean score of the first quarter of the runs, which needs no truth, and those
     runs are left out.
     """
 
@@ -67,7 +67,7 @@ class ManyRuns:
                 "canary-records"
             )
         aside = len(scores) // SET_ASIDE
-        threshold = float(np.median(scores[:aside]))
+        threshold = float(scores[:aside].mean())
         return MembershipGuess(
             candidates=view.canaries[aside:],
             scores=scores[aside:] - threshold,
