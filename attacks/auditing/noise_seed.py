@@ -85,13 +85,16 @@ class NoiseSeed:
         """Return update to seed, for each update whose first noise is that of a tried seed."""
         known = np.flatnonzero(np.isfinite(left).all(axis=1))
         targets = left[known].astype(np.float32)
-        squares = (targets**2).sum(axis=1)
+        # One product gives all squared distances: |a|^2 + |b|^2 - 2 a b.
+        squares = (targets**2).sum(axis=1, keepdims=True)
+        right = np.hstack([-2 * targets, np.ones_like(squares), squares]).T
         found: dict[int, int] = {}
         for first in range(0, self.seeds if len(known) else 0, CHUNK):
             count = min(CHUNK, self.seeds - first)
             seeds = (np.arange(first, first + count, dtype=np.int64) + start) % SEEDS
             drawn = first_normals(seeds)
-            far = (drawn**2).sum(axis=1)[:, None] + squares - 2 * drawn @ targets.T
+            lengths = (drawn**2).sum(axis=1, keepdims=True)
+            far = np.hstack([drawn, lengths, np.ones_like(lengths)]) @ right
             for row, column in np.argwhere(far < NEAR):
                 found[int(known[column])] = int(seeds[row])
         return found

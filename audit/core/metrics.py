@@ -57,6 +57,13 @@ _ALL = (
         leaks=Direction.UP,
         chance=0.0,
     ),
+    Metric(
+        id="hospital_epsilon_estimate",
+        title="epsilon of a whole hospital, estimate",
+        unit="nat",
+        leaks=Direction.UP,
+        chance=0.0,
+    ),
     Metric(id="ssim", title="SSIM", unit="1", leaks=Direction.UP, chance=None),
     Metric(id="psnr", title="PSNR", unit="dB", leaks=Direction.UP, chance=None),
     Metric(id="mse", title="MSE", unit="squared input", leaks=Direction.DOWN, chance=None),

@@ -31,9 +31,8 @@ from audit.core.views import (
 from audit.disclosure.attribute import hide_attribute
 from audit.disclosure.background import cell_background, read_references, without_records
 from audit.disclosure.canaries import (
-    AuditCell,
-    canary_store,
     canary_view,
+    read_audit_cells,
     record_store,
     record_view,
 )
@@ -145,11 +144,7 @@ class Disclosure:
         """
         if adversary is Adversary.SECAGG_SERVER and self._config.aggregation.protocol == "plain":
             raise MissingEvidenceError("this run aggregated in plain: there is no masked sum")
-        store, clients = canary_store(self._run_path, self._cell.id), self._config.clients
-        cells = []
-        for key in keys:
-            seen = store.read(key)
-            cells.append(AuditCell(key=key, seen=seen, dealt=seen.arrays["dealt"].astype(np.int64)))
+        clients, cells = self._config.clients, read_audit_cells(self._run_path, self._cell.id, keys)
         public = self._config.aggregation.weights or {}
         return canary_view(
             self._background,

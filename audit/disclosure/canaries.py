@@ -59,6 +59,20 @@ class AuditCell:
     dealt: NDArray[np.int64]
 
 
+def read_audit_cells(run: Path, cell: str, keys: Sequence[str]) -> list[AuditCell]:
+    """Read what was kept of a cell's audit cells.
+
+    Raises:
+        IntegrityError: It is missing or damaged.
+    """
+    store = canary_store(run, cell)
+    read = [(key, store.read(key)) for key in keys]
+    return [
+        AuditCell(key=key, seen=seen, dealt=seen.arrays["dealt"].astype(np.int64))
+        for key, seen in read
+    ]
+
+
 def canary_view(
     background: Background,
     adversary: Adversary,
@@ -151,6 +165,15 @@ def canary_truth(key: str, present: NDArray[np.bool_], hospitals: int) -> dict[s
     name, columns = f"canary-{key[:12]}", len(present) - hospitals
     bits = {f"{name}-{j:05d}": bool(present[j]) for j in range(columns)}
     return bits | {f"{name}-outlier-{j:05d}": bool(present[columns + j]) for j in range(hospitals)}
+
+
+def canary_groups(cells: Sequence[AuditCell]) -> dict[str, str]:
+    """Return the audit cell and hospital of each gradient canary, by pseudonym; public."""
+    return {
+        f"canary-{cell.key[:12]}-{j:05d}": f"{cell.key[:12]}/{hospital}"
+        for cell in cells
+        for j, hospital in enumerate(cell.dealt)
+    }
 
 
 def _gradients(

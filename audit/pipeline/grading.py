@@ -12,7 +12,13 @@ from audit.core.config import Config
 from audit.core.guesses import AttributeGuess, Guess, MembershipGuess, ReconstructionGuess
 from audit.core.randomness import named_generator
 from audit.core.scores import Score
-from audit.disclosure.canaries import canary_truth, record_store, record_truth
+from audit.disclosure.canaries import (
+    canary_groups,
+    canary_truth,
+    read_audit_cells,
+    record_store,
+    record_truth,
+)
 from audit.formats.files import read_json, write_json
 from audit.formats.guesses import read_guess
 from audit.formats.parcels import write_parcel
@@ -30,6 +36,7 @@ from audit.scoring import (
     roc_points,
     score_attribute,
     score_audit,
+    score_hospitals,
     score_membership,
     score_one_run,
     score_reconstruction,
@@ -39,6 +46,10 @@ from audit.vault import Vault
 
 ONE_RUN = "canary-records"
 """The audit whose guesses are all about a single run."""
+
+
+OF_HOSPITALS = ("canary-update", "canary-sum")
+"""Audits whose canaries, a hospital's together, are a canary client too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +88,8 @@ class Grader:
             present = self._present(task, views)
             audited = score(guess, present, self._claimed(task), origin)
             cost = self._accuracy_change(task, views)
-            return Graded(scores=audited.scores, audit=audited.record.model_copy(update=cost))
+            scores = [*audited.scores, *self._hospitals(task, origin, guess, views, present)]
+            return Graded(scores=scores, audit=audited.record.model_copy(update=cost))
         return Graded(scores=self._scores(task, origin, guess))
 
     def _scores(self, task: Task, origin: Origin, guess: Guess) -> list[Score]:
@@ -131,6 +143,29 @@ class Grader:
                 continue
             present |= canary_truth(key, self._vault.canaries(task.cell.id, key), hospitals)
         return present
+
+    def _hospitals(
+        self,
+        task: Task,
+        origin: Origin,
+        guess: MembershipGuess,
+        views: CellViews,
+        present: Mapping[str, bool],
+    ) -> list[Score]:
+        """Return what gradient canaries say of whole hospitals; no audit, and no verdict."""
+        if task.entry.id not in OF_HOSPITALS:
+            return []
+        cells = read_audit_cells(self._run.path, task.cell.id, views.keys(task))
+        return [
+            score_hospitals(
+                guess,
+                present,
+                canary_groups(cells),
+                delta=self._config.privacy.delta,
+                origin=origin,
+                rng=named_generator(self._config.seed, "attack", task.name, "bootstrap"),
+            )
+        ]
 
     def _accuracy_change(self, task: Task, views: CellViews) -> dict[str, float]:
         """Return what canary records cost in accuracy, on the same held-out records.

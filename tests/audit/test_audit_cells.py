@@ -60,8 +60,8 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_private_cell_has_every_audit_and_a_verdict(trained: Path) -> None:
     rows = {row["cell"]: row for row in read_json(trained / "table.json")["rows"]}
     audits = rows["eps-2"]["audits"]
-    assert {a["attack"] for a in audits} == set(AUDITS)
-    assert {a["adversary"] for a in audits} == {"server", "secagg-server", "participant"}
+    assert {a["attack"] for a in audits} == {*AUDITS, "canary-records"}
+    assert {a["adversary"] for a in audits} == {"server", "secagg-server", "participant", "query"}
     assert all(a["verdict"] in {"consistent", "underpowered"} for a in audits)
     assert rows["eps-2"]["verdict"] in {"consistent", "underpowered"}
     assert all(a["claimed_epsilon"] == rows["eps-2"]["claimed_epsilon"] for a in audits)
@@ -77,8 +77,29 @@ def test_bounds_are_scores_of_the_table_too(trained: Path) -> None:
         and s["outcome"] == "executed"
     ]
     assert {s["slice"] for s in scores} == {"all", "any-mechanism"}
-    assert {s["attack"] for s in scores} == set(AUDITS)
+    assert {s["attack"] for s in scores} >= set(AUDITS)
     assert all(0 <= s["value"] <= s["ceiling"] and s["n"] > 0 for s in scores)
+
+
+def test_whole_hospitals_are_estimated_without_claim_or_verdict(wide: Path) -> None:
+    lines = read_json_lines(wide / "scores.jsonl")
+    found = {
+        (s["cell"], s["adversary"]): s
+        for s in lines
+        if s["metric"] == "hospital_epsilon_estimate" and s["outcome"] == "executed"
+    }
+    assert {adversary for _, adversary in found} == {"server", "secagg-server"}
+    for score in found.values():
+        assert "no bound" in score["method"] and "nothing is claimed" in score["reason"]
+        assert score["slice"] == "hospitals" and score["n"] == 6
+    record = next(
+        s
+        for s in lines
+        if (s["attack"], s["cell"], s["slice"]) == ("canary-update", "eps-4", "all")
+    )
+    # Hundreds of records together show more than one of them.
+    assert found["eps-4", "server"]["value"] > 3 * record["value"]
+    assert all(a["unit"] == "record" for a in read_json_lines(wide / "audits.jsonl"))
 
 
 def test_without_dp_every_gradient_canary_is_called_right(wide: Path) -> None:
@@ -115,7 +136,7 @@ def test_each_adversary_gets_its_own_slice(wide: Path) -> None:
 
     def shown(adversary: Adversary, *, outliers: bool = False) -> set[str]:
         view = disclosure.canary_view(adversary, keys, outliers=outliers)
-        fields = {f.name for f in dataclasses.fields(view)} - {"background", "canaries"}
+        fields = {f.name for f in dataclasses.fields(view)} - {"background", "canaries", "cells"}
         return {name for name in fields if getattr(view, name) is not None}
 
     assert shown(Adversary.SERVER) == {"updates", "others", "leftovers"}
@@ -227,7 +248,8 @@ def test_one_audit_again_is_judged_with_all_the_others(run_copy: Path) -> None:
     before = read_json_lines(run_copy / "audits.jsonl")
     audited(run_copy, "canary-sum")
     assert read_json_lines(run_copy / "audits.jsonl") == before
-    assert {a["tests"] for a in before} == {2 * 5 + 4}  # no claim without DP: the truth only
+    claimed = [a for a in before if a["claimed_epsilon"] is not None]
+    assert {a["tests"] for a in before} == {len(before) + len(claimed)} == {11 + 6}
 
 
 def test_faults_make_other_audit_cells_and_swap_only_what_is_noted(run_copy: Path) -> None:

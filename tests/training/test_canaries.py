@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from scipy.stats import kstest
 from torch import nn
 
 from audit.core.errors import ViewError
@@ -182,6 +183,8 @@ def test_with_full_batches_scores_are_gaussian_and_as_far_apart_as_the_mechanism
     assert scores[:, inside].mean() - scores[:, ~inside].mean() == pytest.approx(1, abs=0.15)
     assert scores[:, inside].std() == pytest.approx(2.0, rel=0.05)
     assert scores[:, ~inside].std() == pytest.approx(2.0, rel=0.05)
+    for part, mean in ((scores[:, inside], 1.0), (scores[:, ~inside], 0.0)):
+        assert kstest(part.ravel(), "norm", args=(mean, 2.0)).pvalue > 1e-3
     # Independent of each other: correlations between canaries are those of independent noise.
     off = np.corrcoef(scores.T)[~np.eye(64, dtype=bool)]
     assert off.std() == pytest.approx(1 / np.sqrt(len(scores)), rel=0.1)
