@@ -95,10 +95,15 @@ def _measure(row: Row, name: str, *, digits: int = 1) -> str:
 
 def _heading(series: Series) -> str:
     if series.attack == STRONGEST:
-        return f"membership\n{TITLES[series.metric]}\n{series.adversary}"
+        return _narrow(f"membership\n{TITLES[series.metric]}\n{series.adversary}")
     attack, rest = series.title.split(", ", 1)
     who, metric = rest.rsplit(": ", 1)
-    return f"{metric}\n{attack}\n{who}"
+    return _narrow(f"{metric}\n{attack}\n{who}")
+
+
+def _narrow(heading: str) -> str:
+    """Break the longest names where a line may end."""
+    return heading.replace("-server", "-\nserver")
 
 
 def _value(score: Mapping[str, Any] | None) -> str:
