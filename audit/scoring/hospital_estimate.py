@@ -51,7 +51,15 @@ def score_hospitals(
             reason=f"{len(known)} canary hospitals with {LEAST_DIMENSION} canaries or more, "
             f"expected at least {LEAST_CLIENTS}",
         )
-    found = stats.canary_client_epsilon(known, delta=delta, confidence=CONFIDENCE, rng=rng)
+    try:
+        found = stats.canary_client_epsilon(known, delta=delta, confidence=CONFIDENCE, rng=rng)
+    except ValueError as error:
+        return origin.score(
+            HOSPITAL_EPSILON,
+            outcome=Outcome.NOT_RESOLVABLE,
+            slice=HOSPITALS,
+            reason=f"no finite estimate: {error}",
+        )
     records = sum(present[name] for name in guess.candidates) / len(clients)
     return origin.score(
         HOSPITAL_EPSILON,

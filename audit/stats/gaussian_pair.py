@@ -10,7 +10,7 @@ from audit.stats.gaussian import largest
 from audit.stats.interval import Interval
 
 FINEST = 0.1
-"""A fitted deviation below this part of the null's is taken as this: so few values tell no more."""
+"""A fitted deviation below this part of the null's gives no finite estimate."""
 
 RESAMPLES = 200
 
@@ -65,7 +65,8 @@ def canary_client_epsilon(
         Epsilon in nats; an estimate under a Gaussian fit, and no bound.
 
     Raises:
-        ValueError: There are fewer than 3 clients.
+        ValueError: There are fewer than 3 clients, or their cosines hardly spread, as without
+            noise: no finite epsilon is estimated.
 
     Source:
         Andrew et al. 2024, arXiv:2302.03098: a Gaussian is fitted to the canaries' cosines and
@@ -74,6 +75,8 @@ def canary_client_epsilon(
     values = np.asarray(cosines, dtype=np.float64)
     if len(values) < 3:
         raise ValueError(f"{len(values)} canary clients, expected at least 3")
+    if values.std(ddof=1) < FINEST:
+        raise ValueError(f"cosines spread by {values.std(ddof=1):.2g}, expected {FINEST} or more")
     drawn = rng.choice(values, size=(RESAMPLES, len(values)))
     found = np.array([_fitted(row, delta) for row in drawn])
     value = _fitted(values, delta)
@@ -89,7 +92,7 @@ def canary_client_epsilon(
 
 
 def _fitted(values: NDArray[np.float64], delta: float) -> float:
-    deviation = max(FINEST, float(values.std(ddof=1)))
+    deviation = max(FINEST, float(values.std(ddof=1)))  # a resample may draw one client only
     return epsilon_of_gaussians(float(values.mean()), deviation, null_deviation=1.0, delta=delta)
 
 

@@ -97,6 +97,7 @@ def test_whole_hospitals_are_estimated_without_claim_or_verdict(wide: Path) -> N
         for s in lines
         if (s["attack"], s["cell"], s["slice"]) == ("canary-update", "eps-4", "all")
     )
+    assert {cell for cell, _ in found} == {"eps-4"}  # without noise nothing finite is estimated
     # Hundreds of records together show more than one of them.
     assert found["eps-4", "server"]["value"] > 3 * record["value"]
     assert all(a["unit"] == "record" for a in read_json_lines(wide / "audits.jsonl"))
