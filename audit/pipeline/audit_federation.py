@@ -7,7 +7,7 @@ recording is deleted, and its model is never released.
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,16 +78,13 @@ class AuditFederation:
         Raises:
             AuditError: A round failed.
         """
-        running = self.folder / RUNNING
-        directory = CellDirectory(running / self.name / self.cell.id)
+        directory = CellDirectory(self.folder / RUNNING / self.name / self.cell.id)
         shutil.rmtree(directory.path.parent, ignore_errors=True)
         try:
             self._run(directory)
             yield directory
         finally:
             shutil.rmtree(directory.path.parent, ignore_errors=True)
-            with suppress(OSError):  # another process works there
-                running.rmdir()
 
     def recording(self, directory: CellDirectory) -> Recording:
         """Return a reader of the recording."""

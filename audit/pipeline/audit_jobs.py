@@ -72,6 +72,7 @@ def run_jobs(
             batch=math.ceil(len(todo) / (PARTS * workers)) if worth else len(todo),
             done=lambda count: done(count, len(todo)),
         )
+        clear_interrupted(store)  # its empty folder; not by a worker, another one may be there
     return tuple(job.key for job in jobs)
 
 
