@@ -122,11 +122,12 @@ def null_alarms(
 
 def alarms(records: Sequence[AuditRecord]) -> list[str]:
     """Return which audits of one judged run raise an alarm."""
-    return [
-        f"{r.adversary}/{r.attack}"
-        for r in records
-        if r.verdict is Verdict.VIOLATED or (r.adjusted_reversal_p_value or 1.0) <= LEVEL
-    ]
+
+    def raised(record: AuditRecord) -> bool:
+        reversal = record.adjusted_reversal_p_value
+        return record.verdict is Verdict.VIOLATED or (reversal is not None and reversal <= LEVEL)
+
+    return [f"{record.adversary}/{record.attack}" for record in records if raised(record)]
 
 
 class _SelfTest:

@@ -7,13 +7,15 @@ import sys
 import pytest
 from scipy import special
 
-from audit.core.audits import Verdict
+from audit.core.audits import AuditRecord, Verdict
 from audit.core.errors import MissingEvidenceError
+from audit.scoring import judge
 from audit.selftest import SelfTestOptions, alarms, null_alarms, selftest
 from audit.store.run import RunDirectory
 from training.faults import FAULTS
 
-NEVER_SEEN = {"narrow-seed"}
+BY_CHANCE = {"narrow-seed"}
+"""Found only where one of the seeds tried was drawn: three times in four at standard budget."""
 
 
 def test_it_finds_what_was_planted_and_marks_its_run(tmp_path):
@@ -50,6 +52,18 @@ def test_swapped_truth_raises_an_alarm_without_a_violation(tmp_path):
     assert alarms(finding.records)
 
 
+def test_a_reversal_without_any_doubt_is_an_alarm_too():
+    record = AuditRecord(
+        cell="eps-2", adversary="server", attack="canary-update", claimed_epsilon=2.0,
+        delta=1e-5, lower_bound=0.0, method="", confidence=0.95, n=2000, ceiling=5.0,
+        guessed_in=0, inside=1000, guessed_in_wrongly=1000, outside=1000, p_value=1.0,
+        best_p_value=1e-12, reversal_p_value=0.0,
+    )  # fmt: skip
+    (judged,) = judge([record])
+    assert judged.adjusted_reversal_p_value == 0.0
+    assert alarms([judged]) == ["server/canary-update"]
+
+
 def test_the_command_prints_facts_and_refuses_a_fault_that_is_none(tmp_path):
     def audit(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "audit", "selftest", *arguments]
@@ -66,12 +80,12 @@ def test_the_command_prints_facts_and_refuses_a_fault_that_is_none(tmp_path):
 
 
 @pytest.mark.slow
-def test_at_standard_budget_all_but_what_no_adversary_can_see_are_found():
+def test_at_standard_budget_all_but_what_chance_decides_are_found():
     findings = selftest(SelfTestOptions(budget="standard"))
     found = {f.name for f in findings if f.found}
-    assert found >= {fault.name for fault in FAULTS} - NEVER_SEEN
+    assert found >= {fault.name for fault in FAULTS} - BY_CHANCE
     assert len(found) >= 9
-    assert all(f.unseen for f in findings if f.name in NEVER_SEEN)
+    assert findings[0].name == "none" and "none" not in found
 
 
 @pytest.mark.slow

@@ -25,9 +25,8 @@ from training.canaries import Canaries, canary_columns
 from training.data.configured import data_root
 from training.dp_sgd import Laboratory, train_locally
 from training.faults import Fault
-from training.features.fixed import trained_part
 from training.local_plan import LocalPlan
-from training.models import TorchArchitecture, architecture
+from training.models import TorchArchitecture
 from training.randomness import NoiseStream, derived_key
 
 KNOWN = 128
@@ -130,23 +129,20 @@ class AuditCells:
             MissingEvidenceError: The secrets are gone: canaries cannot be dealt.
         """
         if cell.id not in self._jobs:
-            count = self._effort.federations(self._columns(cell))
+            built = cell_model(self._config, cell, self._prepared)
+            columns = canary_columns(built.build())
+            count = self._effort.federations(columns)
             if not cell.private:  # a positive control: seen at once or never
                 count = min(count, EFFORT["quick"].least)
-            built = cell_model(self._config, cell, self._prepared)
-            self._jobs[cell.id] = [self._job(cell, built, number) for number in range(count)]
+            self._jobs[cell.id] = [self._job(cell, built, columns, n) for n in range(count)]
         return self._jobs[cell.id]
 
-    def _columns(self, cell: CellConfig) -> int:
-        dataset = self._prepared.dataset
-        module = architecture(cell.model, dataset.shape, dataset.classes).build()
-        return canary_columns(trained_part(module, dataset.inputs(np.zeros(1, np.int64)))[0])
-
-    def _job(self, cell: CellConfig, built: TorchArchitecture, number: int) -> Job[CanaryTrial]:
+    def _job(
+        self, cell: CellConfig, built: TorchArchitecture, columns: int, number: int
+    ) -> Job[CanaryTrial]:
         config, prepared = self._config, self._prepared
         broken = f"{self._fault.name}-" if self._fault else ""
         name = f"canaries-{cell.id}-{broken}{number:03d}"
-        columns = self._columns(cell)
         dealt = self._dealt(name, columns)
         present = coins(self._secret, name, columns + len(config.clients))
         hospitals = range(len(config.clients))

@@ -47,7 +47,6 @@ from audit.vault import Vault
 ONE_RUN = "canary-records"
 """The audit whose guesses are all about a single run."""
 
-
 OF_HOSPITALS = ("canary-update", "canary-sum")
 """Audits whose canaries, a hospital's together, are a canary client too."""
 

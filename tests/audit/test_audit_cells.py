@@ -19,7 +19,6 @@ from audit.pipeline.audit_cells import AuditCells, AuditEffort
 from audit.pipeline.train import TrainOptions, train
 from audit.store.run import RunDirectory
 from audit.vault import Vault
-from training.data.configured import data_root
 from training.faults import NoNoise, SwappedTruth
 
 AUDITS = ("canary-update", "canary-difference", "canary-sum", "canary-own-noise", "canary-outlier")
@@ -303,4 +302,3 @@ def test_a_run_with_a_planted_fault_is_marked_and_refused(tmp_path: Path) -> Non
     with pytest.raises(MissingEvidenceError, match=r"planted faults \(no-noise\)"):
         run.check_sound()
     RunDirectory.open(train(config, tmp_path / "sound", TrainOptions()).path).check_sound()
-    assert data_root()  # the data root of the tests is left alone
