@@ -15,6 +15,7 @@ from audit.core.scores import Score
 from audit.disclosure.canaries import (
     canary_groups,
     canary_truth,
+    hospital_truth,
     read_audit_cells,
     record_store,
     record_truth,
@@ -28,6 +29,7 @@ from audit.pipeline.views import CellViews
 from audit.scoring import (
     ATTRIBUTE_METRICS,
     AUDIT_METRICS,
+    HOSPITAL_METRICS,
     INVERSION_METRICS,
     MEMBERSHIP_METRICS,
     Claimed,
@@ -36,6 +38,7 @@ from audit.scoring import (
     roc_points,
     score_attribute,
     score_audit,
+    score_canary_hospitals,
     score_hospitals,
     score_membership,
     score_one_run,
@@ -84,6 +87,8 @@ class Grader:
             MissingEvidenceError: The secrets were deleted.
         """
         if task.entry.family is Family.AUDIT and isinstance(guess, MembershipGuess):
+            if task.entry.canary is Canary.HOSPITAL:
+                return Graded(scores=[self._whole_hospitals(task, origin, guess, views)])
             score = score_one_run if task.entry.id == ONE_RUN else score_audit
             present = self._present(task, views)
             audited = score(guess, present, self._claimed(task), origin)
@@ -141,6 +146,9 @@ class Grader:
             if task.entry.canary is Canary.RECORD:
                 present |= record_truth(key, self._vault.canaries(task.cell.id, key))
                 continue
+            if task.entry.canary is Canary.HOSPITAL:
+                present |= hospital_truth(key, self._vault.canaries(task.cell.id, key))
+                continue
             present |= canary_truth(key, self._vault.canaries(task.cell.id, key), hospitals)
         return present
 
@@ -166,6 +174,20 @@ class Grader:
                 rng=named_generator(self._config.seed, "attack", task.name, "bootstrap"),
             )
         ]
+
+    def _whole_hospitals(
+        self, task: Task, origin: Origin, guess: MembershipGuess, views: CellViews
+    ) -> Score:
+        """Return the estimate for a hospital of nominal size; no audit, and no verdict."""
+        privacy = self._config.privacy
+        return score_canary_hospitals(
+            guess,
+            self._present(task, views),
+            records=privacy.nominal_records,
+            delta=privacy.delta,
+            origin=origin,
+            rng=named_generator(self._config.seed, "attack", task.name, "interval"),
+        )
 
     def _accuracy_change(self, task: Task, views: CellViews) -> dict[str, float]:
         """Return what canary records cost in accuracy, on the same held-out records.
@@ -202,6 +224,8 @@ def metrics_of(entry: Entry) -> tuple[str, ...]:
     """Return the metrics by which an attack is scored."""
     if entry.family is Family.ATTRIBUTE:
         return ATTRIBUTE_METRICS if entry.baseline else ATTRIBUTE_METRICS[:1]
+    if entry.canary is Canary.HOSPITAL:
+        return HOSPITAL_METRICS
     return {
         Family.MEMBERSHIP: MEMBERSHIP_METRICS,
         Family.INVERSION: INVERSION_METRICS,

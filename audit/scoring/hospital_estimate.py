@@ -16,6 +16,7 @@ from audit.core.scores import Outcome, Score
 from audit.scoring.origin import CONFIDENCE, Origin, interval_fields
 
 HOSPITAL_EPSILON = "hospital_epsilon_estimate"
+HOSPITAL_METRICS = (HOSPITAL_EPSILON,)
 HOSPITALS = "hospitals"
 LEAST_CLIENTS, LEAST_DIMENSION = 6, 10
 
@@ -59,6 +60,41 @@ def score_hospitals(
         slice=HOSPITALS,
         reason=f"of a hospital of {records:.0f} records that push together; nothing is claimed for "
         "whole hospitals",
+        **interval_fields(found),
+    )
+
+
+def score_canary_hospitals(
+    guess: MembershipGuess,
+    present: Mapping[str, bool],
+    *,
+    records: int,
+    delta: float,
+    origin: Origin,
+    rng: np.random.Generator,
+) -> Score:
+    """Estimate epsilon of a whole hospital of nominal size from canary hospitals.
+
+    Args:
+        guess: Reading along each direction.
+        present: Pseudonym of a direction to whether a hospital pushed along it.
+        records: That each of them held.
+        delta: At which epsilon is estimated.
+        origin: Of the guess.
+        rng: For the interval.
+    """
+    pushed = np.array([present[name] for name in guess.candidates], dtype=np.bool_)
+    readings, noise = guess.scores[pushed], guess.scores[~pushed]
+    found = stats.pushed_epsilon(readings, noise, delta=delta, confidence=CONFIDENCE, rng=rng)
+    alone = stats.clopper_pearson_epsilon_interval(
+        len(readings), len(readings), 0, len(noise), delta=delta, confidence=CONFIDENCE
+    )
+    return origin.score(
+        HOSPITAL_EPSILON,
+        chance=0.0,
+        reason=f"of a hospital of {records} records in unison; nothing is claimed for whole "
+        f"hospitals. It follows from the Gaussian fit: {len(readings)} canary hospitals without "
+        f"one show at most {alone.ceiling:.1f}",
         **interval_fields(found),
     )
 
