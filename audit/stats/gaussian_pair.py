@@ -13,7 +13,7 @@ FINEST = 0.1
 
 RESAMPLES = 200
 
-DRAWS = 2000
+DRAWS = 1000
 """Of what the fitted moments may be."""
 
 DOUBLINGS = 200
@@ -165,7 +165,7 @@ def _larger(
 
 
 def _one_way(m: NDArray[np.float64], s: NDArray[np.float64], delta: float) -> NDArray[np.float64]:
-    """Epsilon of N(m, s^2) over N(0, 1) for m at or above 0, to the last digits or so."""
+    """Epsilon of N(m, s^2) over N(0, 1) for m at or above 0."""
     target = math.log(delta)
     low, high = np.zeros_like(m), np.ones_like(m)
     for _ in range(DOUBLINGS):
@@ -173,7 +173,7 @@ def _one_way(m: NDArray[np.float64], s: NDArray[np.float64], delta: float) -> ND
         if not above.any():
             break
         low, high = np.where(above, high, low), np.where(above, 2 * high, high)
-    for _ in range(60):
+    for _ in range(50):
         middle = (low + high) / 2
         above = _log_delta(middle, m, s) > target
         low, high = np.where(above, middle, low), np.where(above, high, middle)
