@@ -8,6 +8,7 @@ matter where the work is done.
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -95,7 +96,7 @@ def execute(
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(
-        min(workers, len(groups)), mp_context=context, initializer=_leave_interrupts
+        min(workers, len(groups)), mp_context=context, initializer=_follow_parent
     ) as pool:
         futures = [pool.submit(_performed, work, group, store) for group in groups]
         try:
@@ -121,9 +122,17 @@ def _perform(work: Work[Payload], jobs: Sequence[Job[Payload]], store: Store) ->
         yield
 
 
-def _leave_interrupts() -> None:
-    """Let the parent process alone answer an interrupt; it stops this one."""
+def _follow_parent() -> None:
+    """Let the parent process alone answer an interrupt, and end when it is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def end() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=end, daemon=True).start()
 
 
 def _performed(work: Work[Payload], jobs: Sequence[Job[Payload]], store: Store) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reports.columns import Row, adversary_rank
+from reports.columns import Row, adversary_rank, audits_of
 from reports.figures import INK, MARKS, save_figure
 
 APART = 1.06
@@ -30,7 +30,7 @@ def draw_audits(rows: Sequence[Row], path: Path) -> list[Path]:
     """
     private = [row for row in rows if row["claimed_epsilon"] is not None]
     adversaries = sorted(
-        {a["adversary"] for row in private for a in row["audits"]}, key=adversary_rank
+        {a["adversary"] for row in private for a in audits_of(row)}, key=adversary_rank
     )
     figure = Figure(figsize=(4.4 * len(adversaries), 4.4), dpi=130, layout="constrained")
     panels = figure.subplots(1, len(adversaries), squeeze=False, sharey=True)[0]
@@ -38,7 +38,7 @@ def draw_audits(rows: Sequence[Row], path: Path) -> list[Path]:
         _audits(axes, private, adversary)
     panels[0].set_ylabel("epsilon, lower bound at 95 % (log scale)")
     figure.suptitle(
-        "DP audit: epsilon found against claimed; a line ends at what n canaries could show",
+        "DP audit: epsilon found against claimed; a line ends at what so few canaries could show",
         size=11,
     )
     return save_figure(figure, path)
@@ -81,14 +81,14 @@ def draw_power(results: Sequence[Mapping[str, Any]], path: Path) -> list[Path]:
 def _audits(axes: Axes, rows: Sequence[Row], adversary: str) -> None:
     claimed = [row["claimed_epsilon"] for row in rows]
     low = min(claimed) / 20
-    names = sorted({a["attack"] for r in rows for a in r["audits"] if a["adversary"] == adversary})
+    names = sorted({a["attack"] for r in rows for a in audits_of(r) if a["adversary"] == adversary})
     ends = [min(claimed), max(claimed)]
     axes.plot(ends, ends, color="#777777", linewidth=0.8, label="found = claimed")
     for i, name in enumerate(names):
         found = [
             (row["claimed_epsilon"] * APART**i, a)
             for row in rows
-            for a in row["audits"]
+            for a in audits_of(row)
             if (a["adversary"], a["attack"]) == (adversary, name)
         ]
         places = [place for place, _ in found]

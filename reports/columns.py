@@ -81,6 +81,12 @@ def main_series(rows: Sequence[Row]) -> list[Series]:
     )
 
 
+def audits_of(row: Row) -> list[Mapping[str, Any]]:
+    """Return the DP audits of a cell; none in a table that was written before there were any."""
+    audits: list[Mapping[str, Any]] = row.get("audits", [])
+    return audits
+
+
 def cell_title(row: Row) -> str:
     """What a cell is called for people."""
     return "no DP" if row["target_epsilon"] is None else f"epsilon {row['target_epsilon']:g}"

@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from audit.core.adversaries import Adversary
-from reports.columns import STRONGEST, Row, adversary_rank, cell_title
+from reports.columns import STRONGEST, Row, adversary_rank, audits_of, cell_title
 
 NOT_MEASURED = "–"
 WHOLES = ("patients", "hospitals")
@@ -27,7 +27,7 @@ def render_details(table: Mapping[str, Any]) -> RenderableType:
 
 
 def _audited(rows: Sequence[Row]) -> bool:
-    return any(row["audits"] for row in rows)
+    return any(audits_of(row) for row in rows)
 
 
 def _audits(rows: Sequence[Row]) -> Table:
@@ -45,7 +45,7 @@ def _audits(rows: Sequence[Row]) -> Table:
     for heading in ("verdict", "method"):
         shown.add_column(heading, no_wrap=heading == "verdict")
     for row in rows:
-        for audit in row["audits"]:
+        for audit in audits_of(row):
             claimed, p_value = audit["claimed_epsilon"], audit["adjusted_p_value"]
             shown.add_row(
                 cell_title(row),

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from reports.columns import SHOWN, STRONGEST, TITLES, Row, Series, main_series
+from reports.columns import SHOWN, STRONGEST, TITLES, Row, Series, audits_of, main_series
 
 NOT_MEASURED = "–"
 
@@ -31,7 +31,7 @@ def render_table(table: Mapping[str, Any], *, title: str) -> RenderableType:
         shown.add_column(heading, justify="right")
     for one in series:
         shown.add_column(_heading(one), justify="right")
-    audited = any(row["audits"] for row in rows)
+    audited = any(audits_of(row) for row in rows)
     if audited:
         shown.add_column("DP audit:\nbound (ceiling)\nverdict", justify="right")
     for row in rows:
@@ -95,10 +95,15 @@ def _measure(row: Row, name: str, *, digits: int = 1) -> str:
 
 def _heading(series: Series) -> str:
     if series.attack == STRONGEST:
-        return f"membership\n{TITLES[series.metric]}\n{series.adversary}"
+        return _narrow(f"membership\n{TITLES[series.metric]}\n{series.adversary}")
     attack, rest = series.title.split(", ", 1)
     who, metric = rest.rsplit(": ", 1)
-    return f"{metric}\n{attack}\n{who}"
+    return _narrow(f"{metric}\n{attack}\n{who}")
+
+
+def _narrow(heading: str) -> str:
+    """Break the longest names where a line may end."""
+    return heading.replace("-server", "-\nserver")
 
 
 def _value(score: Mapping[str, Any] | None) -> str:
@@ -113,9 +118,9 @@ def _value(score: Mapping[str, Any] | None) -> str:
 
 def _audit(row: Row) -> str:
     """The largest bound of a row's audits and the verdict over all of them."""
-    if not row["audits"]:
+    if not audits_of(row):
         return NOT_MEASURED
-    most = max(row["audits"], key=lambda audit: (audit["lower_bound"], audit["ceiling"]))
+    most = max(audits_of(row), key=lambda audit: (audit["lower_bound"], audit["ceiling"]))
     bound = f"{most['lower_bound']:.2f} ({most['ceiling']:.1f})"
     return f"{bound}\n{row['verdict'] or 'no claim'}"
 
@@ -155,7 +160,7 @@ def _notes(rows: list[Row]) -> list[Text]:
             "Membership: the strongest attack of each adversary, its interval joint over all; "
             "--details shows each."
         )
-    if any(row["audits"] for row in rows):
+    if any(audits_of(row) for row in rows):
         notes.append(
             "DP audit: the largest 95 % lower bound on epsilon, and the most that so few canaries "
             "could have shown; verdicts hold false alarms at 5 % over all audits of the run. From "

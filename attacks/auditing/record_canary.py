@@ -52,8 +52,9 @@ class ManyRuns:
     """A canary in many training runs, in or out by a coin in each.
 
     Source: the setting of Annamalai and De Cristofaro 2024, arXiv:2405.14106. Differs: the
-    threshold is the mean score of the first quarter of the runs, which needs no truth, and those
-    runs are left out.
+    threshold comes from the first quarter of the runs: midway between the quartiles of their
+    scores, which lie in the middle of runs without and with the canary. That needs no truth, and
+    those runs are left out.
     """
 
     def guess(self, view: View, rng: np.random.Generator) -> MembershipGuess:
@@ -67,7 +68,7 @@ class ManyRuns:
                 "canary-records"
             )
         aside = len(scores) // SET_ASIDE
-        threshold = float(scores[:aside].mean())
+        threshold = float(np.quantile(scores[:aside], [0.25, 0.75]).mean())
         return MembershipGuess(
             candidates=view.canaries[aside:],
             scores=scores[aside:] - threshold,

@@ -14,7 +14,7 @@ from audit.formats.parcels import read_parcel
 from audit.pipeline.seeds import pool_seeds
 from audit.store.run import RunDirectory
 from reports.audit_figures import draw_audits
-from reports.columns import STRONGEST, cell_title
+from reports.columns import STRONGEST, audits_of, cell_title
 from reports.details import render_details
 from reports.figures import draw_accuracy, draw_plots, draw_reconstructions, draw_roc
 from reports.terminal import render_seeds, render_table
@@ -38,7 +38,7 @@ def show_table(run: RunDirectory, *, as_json: bool, details: bool = False) -> No
     curves = _curves(run, table)
     if curves:
         drawn += draw_roc(curves, run.path / "report" / "roc")
-    if any(row["claimed_epsilon"] is not None and row["audits"] for row in table["rows"]):
+    if any(row["claimed_epsilon"] is not None and audits_of(row) for row in table["rows"]):
         drawn += draw_audits(table["rows"], run.path / "report" / "audits")
     if panels:
         drawn += draw_reconstructions(panels, run.path / "report" / "reconstructions")

@@ -106,6 +106,8 @@ def canary_view(
     shown = SEEN.get(adversary, ())
     if not shown:
         raise MissingEvidenceError(f"{adversary}: no view of it shows gradient canaries")
+    if adversary is Adversary.PARTICIPANT and len(weights) == 1:
+        raise MissingEvidenceError("the only hospital knows all canaries: nothing to guess")
     read = _outliers if outliers else _gradients
     parts = [read(cell, weights, participant=adversary is Adversary.PARTICIPANT) for cell in cells]
     names = [f"canary-{cell.key[:12]}" for cell in cells]

@@ -12,7 +12,7 @@ from audit.core.adversaries import Adversary
 from audit.core.errors import MissingEvidenceError
 from audit.core.loading import load_config
 from audit.disclosure import Disclosure
-from audit.disclosure.canaries import canary_truth
+from audit.disclosure.canaries import canary_truth, canary_view
 from audit.formats.files import read_json, read_json_lines
 from audit.pipeline.attack import AttackOptions, AttackReport, attack
 from audit.pipeline.audit_cells import AuditCells, AuditEffort
@@ -148,6 +148,14 @@ def test_each_adversary_gets_its_own_slice(wide: Path) -> None:
     everyone = disclosure.canary_view(Adversary.SERVER, keys, outliers=False)
     curious = disclosure.canary_view(Adversary.PARTICIPANT, keys, outliers=False)
     assert len(curious.canaries) < 0.75 * len(everyone.canaries)  # not about its own
+
+
+def test_an_only_hospital_has_nobody_elses_canaries_to_guess(wide: Path) -> None:
+    run = RunDirectory.open(wide)
+    cell = run.config.cells[0]
+    background = Disclosure(run, run.config, cell).view(Adversary.RECIPIENT).background
+    with pytest.raises(MissingEvidenceError, match="only hospital knows all canaries"):
+        canary_view(background, Adversary.PARTICIPANT, [], weights=np.ones(1), outliers=False)
 
 
 def test_a_sum_of_updates_holds_what_the_single_ones_do(wide: Path) -> None:

@@ -2,6 +2,8 @@
 
 import multiprocessing
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -86,3 +88,31 @@ def die(payloads: Sequence[float]) -> Iterator[Parcel]:
 def test_a_worker_that_dies_is_an_error_and_no_endless_wait(tmp_path: Path) -> None:
     with pytest.raises(BrokenProcessPool):
         execute(jobs(1.0, 2.0), die, Store(folder=tmp_path), workers=2, batch=1)
+
+
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "slow_jobs.py").write_text(
+        "import os, time\n"
+        "from pathlib import Path\n"
+        "from audit.executor import Job, Store, execute\n"
+        "def work(payloads):\n"
+        "    for folder in payloads:\n"
+        "        Path(folder, f'{os.getpid()}.pid').touch()\n"
+        "        time.sleep(60)\n"
+        "        yield None\n"
+        "if __name__ == '__main__':\n"
+        "    here = os.getcwd()\n"
+        "    jobs = [Job(key=str(i), payload=here) for i in range(2)]\n"
+        "    execute(jobs, work, Store(folder=Path(here)), workers=2, batch=1)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "slow_jobs.py"], cwd=tmp_path)
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.glob("*.pid"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    workers = [int(path.stem) for path in tmp_path.glob("*.pid")]
+    assert len(workers) == 2
+    parent.kill()
+    parent.wait()
+    while any(Path(f"/proc/{pid}").exists() for pid in workers) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]

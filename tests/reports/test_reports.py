@@ -3,8 +3,10 @@ import json
 from pathlib import Path
 
 import pytest
-from rich.console import Console
+from rich.console import Console, RenderableType
 
+from reports.audit_figures import draw_audits, draw_power
+from reports.details import render_details
 from reports.figures import draw_plots
 from reports.terminal import render_table
 
@@ -14,10 +16,14 @@ def table(trained: Path) -> dict:
     return json.loads((trained / "table.json").read_text())
 
 
-def text_of(table: dict) -> str:
-    console = Console(width=160, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
-    console.print(render_table(table, title="t"))
+def printed(what: RenderableType) -> str:
+    console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    console.print(what)
     return console.export_text()
+
+
+def text_of(table: dict) -> str:
+    return printed(render_table(table, title="t"))
 
 
 def test_the_table_shows_accuracy_epsilon_and_leakage_side_by_side(table: dict) -> None:
@@ -60,3 +66,29 @@ def test_published_accuracies_stand_beside_ours(table: dict, tmp_path: Path) -> 
     assert "published" in text_of(beside)
     draw_plots(beside, tmp_path)
     assert "published" in (tmp_path / "accuracy.svg").read_text()
+
+
+def test_audits_stand_beside_the_claims(table: dict) -> None:
+    text = text_of(table)
+    assert "DP audit:" in text and "(ceiling)" in text and "no claim" in text
+    assert "not about the released weights" in text
+    details = printed(render_details(table))
+    for name in ("canary-update", "canary-sum", "canary-own-noise", "canary-records"):
+        assert name in details
+    for row in table["rows"]:
+        del row["audits"]  # a table of an older version
+    assert "DP audit" not in text_of(table)
+    assert "DP audits" not in printed(render_details(table))
+
+
+def test_figures_of_audits_are_the_same_again(table: dict, tmp_path: Path) -> None:
+    first = draw_audits(table["rows"], tmp_path / "a")
+    again = draw_audits(table["rows"], tmp_path / "b")
+    assert [p.read_bytes() for p in first] == [p.read_bytes() for p in again]
+    sizes = [{"n": 100, "mean": 0.5, "ideal": 0.6}, {"n": 1000, "mean": 0.8, "ideal": 0.8}]
+    results = [
+        {"claimed": 1.0, "adversary": who, "truth": 1.0, "sizes": sizes}
+        for who in ("server", "secagg-server")
+    ]
+    drawn = draw_power(results, tmp_path / "power")
+    assert all(path.stat().st_size > 5_000 for path in drawn)
