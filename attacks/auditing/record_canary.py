@@ -67,6 +67,11 @@ class ManyRuns:
                 "canary-runs needs many audit runs (audit.runs), this view has one: see "
                 "canary-records"
             )
+        if len(scores) != view.cells:
+            raise ViewError(
+                f"canary-runs needs one canary a run, this view has {len(scores)} in "
+                f"{view.cells}: guesses about one run are not independent of each other"
+            )
         aside = len(scores) // SET_ASIDE
         threshold = float(np.quantile(scores[:aside], [0.25, 0.75]).mean())
         return MembershipGuess(

@@ -32,7 +32,8 @@ class AuditConfig(Section):
         canary: ``mislabelled``: population records with a wrong label; ``blank``: one record of raw
             zeros with the label that the initial model finds least likely.
         canaries: So many records at most in one audit federation, and at most a twentieth of all
-            training records.
+            training records. With several runs one: canaries of one run share its noise, and
+            rates count guesses that are independent of each other.
         runs: Audit federations of a cell. One: every canary is a guess about the same run. More:
             each run is an observation of its own, which costs as many trainings and shows more.
     """
@@ -50,6 +51,11 @@ class AuditConfig(Section):
             )
         if 1 < self.runs < MANY_RUNS:
             raise ValueError(f"runs {self.runs}: expected 1, or at least {MANY_RUNS}")
+        if self.runs > 1 and self.canaries != 1:
+            raise ValueError(
+                f"canaries {self.canaries} with runs {self.runs}: canaries of one run are not "
+                "independent of each other; expected canaries 1"
+            )
         return self
 
 

@@ -30,6 +30,9 @@ from training.data.configured import data_root
 from training.models import TorchArchitecture
 from training.randomness import derived_key
 
+WHAT = "audit cells with canary records, charged to the hospitals' ledgers"
+"""What is run, as it is said beforehand: it trains on patients' records."""
+
 PART = 20
 """Canaries are at most one to so many training records: more would be another recipe."""
 
@@ -90,13 +93,13 @@ class RecordCells:
         return canary_secret(self._config, self._vault)
 
     def cost(self, cells: Sequence[CellConfig]) -> str | None:
-        """Say what is about to be run and how long it takes; None: all is there already."""
+        """Say what is about to be run, on whose account, how long; None: all is there already."""
         missing, seconds = 0, 0.0
         for cell in cells:
             todo = len(self._store(cell).missing(self.jobs(cell)))
             missing += todo
             seconds += todo * self._seconds_each(cell)
-        return cost_sentence("audit cells with canary records", missing, seconds)
+        return cost_sentence(WHAT, missing, seconds)
 
     def train(self, cell: CellConfig, done: Callable[[int, int], None]) -> tuple[str, ...]:
         """Run what is missing for a cell; return the keys of all its federations, in order."""
