@@ -25,6 +25,7 @@ class Canary(StrEnum):
     GRADIENT = "gradient"
     OUTLIER = "outlier"
     RECORD = "record"
+    HOSPITAL = "hospital"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -297,6 +298,15 @@ _ALL = (
         source="after Annamalai and De Cristofaro 2024, arXiv:2405.14106",
         module="attacks.auditing.record_canary:many_runs",
         canary=Canary.RECORD,
+    ),
+    Entry(
+        id="canary-hospitals",
+        title="estimate: whole hospitals in unison, and the final model",
+        family=Family.AUDIT,
+        adversaries=(Adversary.RECIPIENT,),
+        source="after Andrew et al. 2024, arXiv:2302.03098",
+        module="attacks.auditing.hospital_canary",
+        canary=Canary.HOSPITAL,
     ),
 )
 

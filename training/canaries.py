@@ -4,7 +4,8 @@ A gradient canary is a record of which only the gradient is made up: one column 
 layer, the same in every class. Adding a constant to all logits changes no probability, so such a
 canary moves no prediction and no other record's gradient; and since the entries of a real record's
 gradient in such a column add up to zero, no real record moves what a canary is measured by. What an
-update holds along a canary is that canary, clipped and sampled like any record, and noise.
+update holds along a canary is that canary, clipped and sampled like any record, and noise. All
+this holds for any direction over the columns too: a push is many canaries along one such direction.
 """
 
 from collections.abc import Iterator, Sequence
@@ -33,6 +34,19 @@ FILE = "canaries.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
+class Push:
+    """Gradient canaries that all go one way, in every round the same: a hospital in unison.
+
+    Args:
+        direction: Unit vector over the columns of the last linear layer, shape (columns,).
+        copies: So many canaries, each clipped and sampled for itself.
+    """
+
+    direction: NDArray[np.float32]
+    copies: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Canaries:
     """The canaries that one hospital holds beside its records.
 
@@ -40,11 +54,13 @@ class Canaries:
         columns: Of gradient canaries: columns of the last linear layer, shape (canaries,).
         inputs: Of record canaries, shape (canaries, *input shape), as the model takes them.
         labels: Of the same, shape (canaries,).
+        push: Gradient canaries along one direction besides; None: there are none.
     """
 
     columns: NDArray[np.int64]
     inputs: NDArray[np.float32]
     labels: NDArray[np.int64]
+    push: Push | None = None
 
     @classmethod
     def of_gradients(cls, columns: NDArray[np.int64], shape: tuple[int, ...]) -> "Canaries":
@@ -62,6 +78,8 @@ class Canaries:
             "inputs": self.inputs,
             "labels": self.labels,
         }
+        if self.push is not None:
+            arrays |= {"direction": self.push.direction, "copies": np.array([self.push.copies])}
         write_parcel(folder / FILE, Parcel(arrays=arrays))
 
     @classmethod
@@ -75,24 +93,51 @@ class Canaries:
             columns=arrays["columns"].astype(np.int64),
             inputs=arrays["inputs"].astype(np.float32),
             labels=arrays["labels"].astype(np.int64),
+            push=Push(
+                direction=arrays["direction"].astype(np.float32), copies=int(arrays["copies"][0])
+            )
+            if "direction" in arrays
+            else None,
         )
 
 
 class GradientTap:
     """Gives chosen rows of a batch the gradient of a gradient canary.
 
-    Such a row has the label ``-1 - column``. Its input to the last layer becomes a spike at that
-    column and its loss is linear in the logits, so that its gradient goes the way of any record's:
-    through the same backward pass, clipping and noise.
+    Such a row has the label ``-1 - column``, or one below these for the direction of a push
+    (``push_label``). Its input to the last layer becomes a spike at that column, or along that
+    direction, and its loss is linear in the logits, so that its gradient goes the way of any
+    record's: through the same backward pass, clipping and noise.
 
     Args:
         module: The trained part of a model; it is hooked until ``close``.
         sign: 1 or -1: the way in which the canaries push the weights.
         length: Of their gradient before clipping.
+        direction: Of a push, shape (columns,); None: there is none.
+
+    Raises:
+        ValueError: The direction is no unit vector over the columns.
     """
 
-    def __init__(self, module: nn.Module, *, sign: float, length: float) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        sign: float,
+        length: float,
+        direction: NDArray[np.float32] | None = None,
+    ) -> None:
         _, head = last_linear(module)
+        self._direction: Tensor | None = None
+        if direction is not None:
+            norm = float(np.linalg.norm(direction))
+            if direction.shape != (head.in_features,) or abs(norm - 1) > 1e-3:
+                raise ValueError(
+                    f"direction of shape {direction.shape} and norm {norm:g}: expected a unit "
+                    f"vector over {head.in_features} columns"
+                )
+            self._direction = torch.from_numpy(direction).to(head.weight)
+        self._pushed = -1 - head.in_features
         self._slope = -sign * length / SPIKE / head.out_features**0.5
         self._labels: Tensor | None = None
         self._hook = head.register_forward_pre_hook(self._spiked)
@@ -100,6 +145,11 @@ class GradientTap:
     def close(self) -> None:
         """Unhook the module."""
         self._hook.remove()
+
+    @property
+    def push_label(self) -> int:
+        """The label of a row that belongs to the push."""
+        return self._pushed
 
     @contextmanager
     def rows(self, labels: Tensor) -> Iterator[None]:
@@ -121,7 +171,11 @@ class GradientTap:
         (given,) = entering
         marked = self._labels < 0
         spikes = torch.zeros_like(given)
-        spikes[marked, (-1 - self._labels)[marked]] = SPIKE
+        pushed = self._labels == self._pushed
+        single = marked & ~pushed
+        spikes[single, (-1 - self._labels)[single]] = SPIKE
+        if self._direction is not None:
+            spikes[pushed] = SPIKE * self._direction
         return (torch.where(marked[:, None], spikes, given),)
 
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from audit.core.errors import AuditError
 from training.augmentation import shifted
-from training.canaries import LENGTH, GradientTap
+from training.canaries import LENGTH, GradientTap, Push
 from training.features.fixed import trained_part
 from training.local_plan import LocalPlan
 from training.models import flatten, to_weights
@@ -40,11 +40,18 @@ class Laboratory:
         columns: Of gradient canaries, which are sampled like records, shape (canaries,).
         sign: 1 or -1: which way they push the weights.
         broken: A fault in the step; None: sound.
+        push: More of them, all along one direction; None: there are none.
     """
 
     columns: NDArray[np.int64]
     sign: float = 1.0
     broken: Broken | None = None
+    push: Push | None = None
+
+    @property
+    def canaries(self) -> int:
+        """How many gradient canaries there are."""
+        return len(self.columns) + (self.push.copies if self.push else 0)
 
 
 def train_locally(
@@ -77,11 +84,13 @@ def train_locally(
     before = flatten(to_weights(module))
     trained, x = trained_part(module.to(device).train(), inputs)
     y, tap = torch.from_numpy(labels), None
-    if laboratory is not None and len(laboratory.columns):
-        length = LENGTH * (plan.max_grad_norm or 1.0)
-        tap = GradientTap(trained, sign=laboratory.sign, length=length)
-        x = torch.cat([x, x.new_zeros((len(laboratory.columns), *x.shape[1:]))])
-        y = torch.cat([y, -1 - torch.from_numpy(laboratory.columns)])
+    if laboratory is not None and laboratory.canaries:
+        push, length = laboratory.push, LENGTH * (plan.max_grad_norm or 1.0)
+        direction = push.direction if push else None
+        tap = GradientTap(trained, sign=laboratory.sign, length=length, direction=direction)
+        x = torch.cat([x, x.new_zeros((laboratory.canaries, *x.shape[1:]))])
+        copies = y.new_full((push.copies if push else 0,), tap.push_label)
+        y = torch.cat([y, -1 - torch.from_numpy(laboratory.columns), copies])
     broken = laboratory.broken if laboratory else None
     step = make_step(trained, plan, noise, tap=tap, broken=broken)
     x, y = x.to(device), y.to(device)

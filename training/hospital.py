@@ -163,13 +163,15 @@ class Hospital:
         return Release(update=sent, notes=notes)
 
     def _laboratory(self, request: Parcel) -> Laboratory | None:
-        """Return the canaries of an audit cell; they turn around with every round."""
+        """Return the canaries of an audit cell; all but a push turn around with every round."""
         if self._canaries is None or request.fields["kind"] == "probe":
             return None
+        push = self._canaries.push
         return Laboratory(
             columns=self._canaries.columns,
-            sign=canary_sign(int(str(request.fields["round"]))),
+            sign=1.0 if push else canary_sign(int(str(request.fields["round"]))),
             broken=self._fault.broken(),
+            push=push,
         )
 
     def _module(self, request: Parcel) -> nn.Module:

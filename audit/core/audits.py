@@ -34,7 +34,8 @@ class AuditRecord(BaseModel):
         tests: How many those are.
         accuracy_change, accuracy_change_low, accuracy_change_high: What canary records cost: an
             audit model's accuracy minus the released one's on the same held-out records, with a
-            paired 95 % interval; null for gradient canaries, which move no prediction.
+            paired 95 % interval over records. The two models' own DP noise is in the change and
+            not in the interval. Null for gradient canaries, which move no prediction.
         verdict: Null where nothing is claimed.
         note: What the audit says of itself, such as how much was tried.
         reason: What a reader must know of the verdict.

@@ -263,7 +263,8 @@ class CanaryView:
 
     Audit cells are federations of the released one's recipe and code, with canaries: made-up
     records, each in one hospital or not. Values are in units of one canary, clipped, in every batch
-    of a round: 1 is the canary itself. What the adversary does not see is None.
+    of a round: 1 is the canary itself; or of a canary hospital whose batches have their expected
+    size. What the adversary does not see is None.
 
     Args:
         canaries: Pseudonyms, shape (canaries,).
@@ -278,6 +279,7 @@ class CanaryView:
         labels: Of canary records, the label that each was trained with, shape (canaries,).
         answers: Of canary records, log-probabilities by the final model of their audit cell, shape
             (canaries, classes).
+        released: Of canary hospitals: in the final model less the initial one, shape (canaries,).
         cells: How many audit cells there were.
     """
 
@@ -291,6 +293,7 @@ class CanaryView:
     leftovers: Leftovers | None = None
     labels: NDArray[np.int64] | None = None
     answers: NDArray[np.float64] | None = None
+    released: NDArray[np.float64] | None = None
     cells: int = 0
 
 

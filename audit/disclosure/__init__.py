@@ -32,6 +32,8 @@ from audit.disclosure.attribute import hide_attribute
 from audit.disclosure.background import cell_background, read_references, without_records
 from audit.disclosure.canaries import (
     canary_view,
+    hospital_store,
+    hospital_view,
     read_audit_cells,
     record_store,
     record_view,
@@ -167,6 +169,20 @@ class Disclosure:
         """
         store = record_store(self._run_path, self._cell.id)
         return record_view(self._background, adversary, {key: store.read(key) for key in keys})
+
+    def hospital_view(self, adversary: Adversary, keys: tuple[str, ...]) -> CanaryView:
+        """Build what an adversary saw of canary hospitals.
+
+        Args:
+            adversary: Which one.
+            keys: Of the audit cells.
+
+        Raises:
+            MissingEvidenceError: It sees nothing of them, or the cell trained without DP.
+            IntegrityError: What was kept is damaged.
+        """
+        store = hospital_store(self._run_path, self._cell.id)
+        return hospital_view(self._background, adversary, {key: store.read(key) for key in keys})
 
     def _oracle(self) -> CountedOracle:
         return CountedOracle(self._recording.architecture, read_weights(self._directory.model))

@@ -43,6 +43,16 @@ def record_store(run: Path, cell: str) -> Store:
     return Store(folder=run / "audit_cells" / cell / "records")
 
 
+def hospital_store(run: Path, cell: str) -> Store:
+    """Return where what was seen of a cell's audit cells with canary hospitals is kept.
+
+    Args:
+        run: The run directory.
+        cell: The cell's id.
+    """
+    return Store(folder=run / "audit_cells" / cell / "hospitals")
+
+
 @dataclass(frozen=True, kw_only=True)
 class AuditCell:
     """One audit cell, as kept.
@@ -147,6 +157,41 @@ def record_view(
     )
 
 
+def hospital_view(
+    background: Background, adversary: Adversary, cells: Mapping[str, Parcel]
+) -> CanaryView:
+    """Return what an adversary saw of canary hospitals in the final models of audit cells.
+
+    Args:
+        background: What it knows besides.
+        adversary: Which one.
+        cells: Key of an audit cell to what was kept of it.
+
+    Raises:
+        MissingEvidenceError: It does not see the final weights, or there is no noise in them.
+    """
+    if adversary is not Adversary.RECIPIENT:
+        raise MissingEvidenceError(f"{adversary}: canary hospitals are judged by the final model")
+    if background.recipe.noise_multiplier is None:
+        raise MissingEvidenceError("without DP there is no noise: a hospital's epsilon is infinite")
+    seen = {key: cell.arrays["released"].astype(np.float64) for key, cell in cells.items()}
+    return CanaryView(
+        background=background,
+        canaries=tuple(n for key, one in seen.items() for n in _directions(key, len(one))),
+        released=np.concatenate(list(seen.values())),
+        cells=len(cells),
+    )
+
+
+def hospital_truth(key: str, present: NDArray[np.bool_]) -> dict[str, bool]:
+    """Return the pseudonyms of an audit cell's directions: did a hospital push along it?"""
+    return dict(zip(_directions(key, len(present)), present.tolist(), strict=True))
+
+
+def _directions(key: str, count: int) -> list[str]:
+    return [f"hospital-{key[:12]}-{j:05d}" for j in range(count)]
+
+
 def record_truth(key: str, present: NDArray[np.bool_]) -> dict[str, bool]:
     """Return the pseudonyms of an audit cell's canary records, with their bits."""
     return dict(zip(_names(key, len(present)), present.tolist(), strict=True))
@@ -167,15 +212,6 @@ def canary_truth(key: str, present: NDArray[np.bool_], hospitals: int) -> dict[s
     name, columns = f"canary-{key[:12]}", len(present) - hospitals
     bits = {f"{name}-{j:05d}": bool(present[j]) for j in range(columns)}
     return bits | {f"{name}-outlier-{j:05d}": bool(present[columns + j]) for j in range(hospitals)}
-
-
-def canary_groups(cells: Sequence[AuditCell]) -> dict[str, str]:
-    """Return the audit cell and hospital of each gradient canary, by pseudonym; public."""
-    return {
-        f"canary-{cell.key[:12]}-{j:05d}": f"{cell.key[:12]}/{hospital}"
-        for cell in cells
-        for j, hospital in enumerate(cell.dealt)
-    }
 
 
 def _gradients(

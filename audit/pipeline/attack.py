@@ -29,6 +29,7 @@ from audit.formats.guesses import read_guess, write_guess
 from audit.pipeline.audit_cells import EFFORT, AuditCells
 from audit.pipeline.code import code_digest
 from audit.pipeline.grading import Grader, metrics_of
+from audit.pipeline.hospital_cells import FEDERATIONS, HospitalCells
 from audit.pipeline.leakage import Task, keep_scores, summarise
 from audit.pipeline.record_cells import RecordCells
 from audit.pipeline.references import ReferenceTrainer
@@ -130,6 +131,9 @@ class _Attacks:
             Need.REFERENCES: ReferenceTrainer(run, self._config, options.budget.references),
             Need.AUDIT_CELLS: AuditCells(run, self._config, EFFORT[options.budget.value]),
             Need.RECORD_CELLS: RecordCells(run, self._config),
+            Need.HOSPITAL_CELLS: HospitalCells(
+                run, self._config, FEDERATIONS[options.budget.value]
+            ),
         }
         self._grader = Grader(run, self._config, self._vault)
         self._audits: dict[str, AuditRecord | None] = {}

@@ -1,7 +1,6 @@
 """The audit cells of a run: which canaries, which jobs, what they cost."""
 
 import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +14,15 @@ from audit.disclosure.canaries import canary_store
 from audit.executor import Job, Store
 from audit.formats.files import read_json
 from audit.pipeline.audit_federation import AuditFederation
-from audit.pipeline.audit_jobs import canary_secret, coins, cost_sentence, job_key, run_jobs
+from audit.pipeline.audit_jobs import (
+    canary_secret,
+    coins,
+    cost_sentence,
+    federation_seconds,
+    job_key,
+    known_records,
+    run_jobs,
+)
 from audit.pipeline.canary_trials import CanaryTrial, run_trials
 from audit.pipeline.cells import cell_model
 from audit.pipeline.prepare import Prepared, prepare
@@ -23,23 +30,13 @@ from audit.store.run import RunDirectory
 from audit.vault import Vault
 from training.canaries import Canaries, canary_columns
 from training.data.configured import data_root
-from training.dp_sgd import Laboratory, train_locally
+from training.dp_sgd import Laboratory
 from training.faults import Fault
-from training.local_plan import LocalPlan
 from training.models import TorchArchitecture
-from training.randomness import NoiseStream, derived_key
-
-KNOWN = 128
-"""Most records of the population that a hospital of an audit cell holds beside canaries."""
+from training.randomness import derived_key
 
 OUTLIER = 100.0
 """Every value of an outlier canary, in the model's input space: far outside of any record's."""
-
-TIMED_STEPS = 4
-"""Steps that are timed before the cost is said."""
-
-OVERHEAD = 0.02
-"""Seconds that messages, masks and recording cost for each hospital and round, about."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +153,7 @@ class AuditCells:
             root=data_root().absolute(),
             folder=self.store(cell).folder,
             name=name,
-            parts=tuple(self._known(i) for i in hospitals),
+            parts=known_records(prepared.game.population, len(config.clients)),
             canaries=tuple(
                 Canaries(
                     columns=np.flatnonzero((dealt == i) & present[:columns]),
@@ -183,41 +180,9 @@ class AuditCells:
         return rng.permutation(columns) % len(self._config.clients)
 
     def _seconds_each(self, trial: CanaryTrial) -> float:
-        """Estimate the seconds of one federation by timing steps on made-up records."""
-        federation, shape = trial.federation, self._prepared.dataset.shape
-        cell = federation.cell
-        if cell.id not in self._seconds:
-            records = len(trial.federation.parts[0])
-            private = cell.private
-            plan = LocalPlan(
-                steps=TIMED_STEPS,
-                sample_rate=min(
-                    1.0, cell.schedule.batch_size / self._config.privacy.nominal_records
-                ),
-                expected_batch_size=float(cell.schedule.batch_size),
-                learning_rate=1e-3,
-                momentum=0.0,
-                noise_multiplier=1.0 if private else None,
-                max_grad_norm=1.0 if private else None,
-            )
-            module, stream = federation.architecture.build(), NoiseStream(bytes(32))
-            began = time.perf_counter()
-            train_locally(
-                module,
-                np.zeros((records, *shape), dtype=np.float32),
-                np.zeros(records, dtype=np.int64),
-                plan,
-                sampling=stream,
-                noise=stream,
-                laboratory=Laboratory(columns=federation.canaries[0].columns),
-            )
-            step = (time.perf_counter() - began) / TIMED_STEPS
-            turns = cell.schedule.rounds * len(federation.parts)
-            self._seconds[cell.id] = turns * (OVERHEAD + cell.schedule.local_steps * step)
-        return self._seconds[cell.id]
-
-    def _known(self, hospital: int) -> NDArray[np.int64]:
-        """Return the population's records that a hospital holds."""
-        population = self._prepared.game.population
-        each = min(KNOWN, len(population) // len(self._config.clients))
-        return np.sort(population[hospital * each : (hospital + 1) * each])
+        """Estimate the seconds of one federation."""
+        federation = trial.federation
+        if federation.cell.id not in self._seconds:
+            laboratory = Laboratory(columns=federation.canaries[0].columns)
+            self._seconds[federation.cell.id] = federation_seconds(federation, laboratory)
+        return self._seconds[federation.cell.id]

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
@@ -13,6 +14,8 @@ from audit.executor import Job, Payload, Store, Work, execute, processors
 from audit.pipeline.audit_federation import AuditFederation, clear_interrupted
 from audit.pipeline.code import code_digest, weights_digest
 from audit.vault import Vault
+from training.dp_sgd import Laboratory, train_locally
+from training.local_plan import LocalPlan
 from training.randomness import NoiseStream, derived_key, fresh_key
 
 WORTH_A_PROCESS = 20.0
@@ -20,6 +23,15 @@ WORTH_A_PROCESS = 20.0
 
 PARTS = 4
 """Batches of work for each process, so that none waits long for the other."""
+
+KNOWN = 128
+"""Most records of the population that a hospital of an audit cell holds beside canaries."""
+
+TIMED_STEPS = 4
+"""Steps that are timed before the cost is said."""
+
+OVERHEAD = 0.02
+"""Seconds that messages, masks and recording cost for each hospital and round, about."""
 
 
 def canary_secret(config: Config, vault: Vault) -> bytes:
@@ -37,6 +49,12 @@ def coins(secret: bytes, name: str, count: int) -> NDArray[np.bool_]:
     """Return independent fair coins, which nobody can tell without the secret."""
     tossed: NDArray[np.bool_] = NoiseStream(derived_key(secret, name)).uniform(count) < 1 / 2
     return tossed
+
+
+def known_records(population: NDArray[np.int64], hospitals: int) -> tuple[NDArray[np.int64], ...]:
+    """Return records that every adversary knows, for each hospital of an audit cell."""
+    each = min(KNOWN, len(population) // hospitals)
+    return tuple(np.sort(population[i * each : (i + 1) * each]) for i in range(hospitals))
 
 
 def run_jobs(
@@ -76,6 +94,39 @@ def run_jobs(
     return tuple(job.key for job in jobs)
 
 
+def federation_seconds(federation: AuditFederation, laboratory: Laboratory) -> float:
+    """Estimate the seconds of an audit cell by timing a hospital's steps on made-up records.
+
+    Args:
+        federation: How it is run.
+        laboratory: The gradient canaries of one of its hospitals.
+    """
+    cell, shape = federation.cell, federation.dataset.shape
+    records, schedule = len(federation.parts[0]), cell.schedule
+    plan = LocalPlan(
+        steps=TIMED_STEPS,
+        sample_rate=min(1.0, schedule.batch_size / federation.config.privacy.nominal_records),
+        expected_batch_size=float(schedule.batch_size),
+        learning_rate=1e-3,
+        momentum=0.0,
+        noise_multiplier=1.0 if cell.private else None,
+        max_grad_norm=1.0 if cell.private else None,
+    )
+    module, stream = federation.architecture.build(), NoiseStream(bytes(32))
+    began = time.perf_counter()
+    train_locally(
+        module,
+        np.zeros((records, *shape), dtype=np.float32),
+        np.zeros(records, dtype=np.int64),
+        plan,
+        sampling=stream,
+        noise=stream,
+        laboratory=laboratory,
+    )
+    step = (time.perf_counter() - began) / TIMED_STEPS
+    return schedule.rounds * len(federation.parts) * (OVERHEAD + schedule.local_steps * step)
+
+
 def cost_sentence(what: str, missing: int, seconds: float) -> str | None:
     """Say what is about to be run and how long it takes; None: nothing is."""
     if not missing:
@@ -109,6 +160,8 @@ def job_key(federation: AuditFederation, dataset: str, *, salt: bytes) -> str:
     arrays: list[NDArray[np.generic]] = [*federation.parts]
     for canaries in federation.canaries:
         arrays += [canaries.columns, canaries.inputs, canaries.labels]
+        if canaries.push is not None:
+            arrays += [canaries.push.direction, np.array([canaries.push.copies])]
     for array in arrays:
         digest.update(f"{array.shape}|".encode() + np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()

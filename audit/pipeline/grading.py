@@ -13,9 +13,8 @@ from audit.core.guesses import AttributeGuess, Guess, MembershipGuess, Reconstru
 from audit.core.randomness import named_generator
 from audit.core.scores import Score
 from audit.disclosure.canaries import (
-    canary_groups,
     canary_truth,
-    read_audit_cells,
+    hospital_truth,
     record_store,
     record_truth,
 )
@@ -28,6 +27,7 @@ from audit.pipeline.views import CellViews
 from audit.scoring import (
     ATTRIBUTE_METRICS,
     AUDIT_METRICS,
+    HOSPITAL_METRICS,
     INVERSION_METRICS,
     MEMBERSHIP_METRICS,
     Claimed,
@@ -46,9 +46,6 @@ from audit.vault import Vault
 
 ONE_RUN = "canary-records"
 """The audit whose guesses are all about a single run."""
-
-OF_HOSPITALS = ("canary-update", "canary-sum")
-"""Audits whose canaries, a hospital's together, are a canary client too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,12 +80,13 @@ class Grader:
             MissingEvidenceError: The secrets were deleted.
         """
         if task.entry.family is Family.AUDIT and isinstance(guess, MembershipGuess):
+            if task.entry.canary is Canary.HOSPITAL:
+                return Graded(scores=[self._hospitals(task, origin, guess, views)])
             score = score_one_run if task.entry.id == ONE_RUN else score_audit
             present = self._present(task, views)
             audited = score(guess, present, self._claimed(task), origin)
             cost = self._accuracy_change(task, views)
-            scores = [*audited.scores, *self._hospitals(task, origin, guess, views, present)]
-            return Graded(scores=scores, audit=audited.record.model_copy(update=cost))
+            return Graded(scores=audited.scores, audit=audited.record.model_copy(update=cost))
         return Graded(scores=self._scores(task, origin, guess))
 
     def _scores(self, task: Task, origin: Origin, guess: Guess) -> list[Score]:
@@ -140,31 +138,25 @@ class Grader:
             if task.entry.canary is Canary.RECORD:
                 present |= record_truth(key, self._vault.canaries(task.cell.id, key))
                 continue
+            if task.entry.canary is Canary.HOSPITAL:
+                present |= hospital_truth(key, self._vault.canaries(task.cell.id, key))
+                continue
             present |= canary_truth(key, self._vault.canaries(task.cell.id, key), hospitals)
         return present
 
     def _hospitals(
-        self,
-        task: Task,
-        origin: Origin,
-        guess: MembershipGuess,
-        views: CellViews,
-        present: Mapping[str, bool],
-    ) -> list[Score]:
-        """Return what gradient canaries say of whole hospitals; no audit, and no verdict."""
-        if task.entry.id not in OF_HOSPITALS:
-            return []
-        cells = read_audit_cells(self._run.path, task.cell.id, views.keys(task))
-        return [
-            score_hospitals(
-                guess,
-                present,
-                canary_groups(cells),
-                delta=self._config.privacy.delta,
-                origin=origin,
-                rng=named_generator(self._config.seed, "attack", task.name, "bootstrap"),
-            )
-        ]
+        self, task: Task, origin: Origin, guess: MembershipGuess, views: CellViews
+    ) -> Score:
+        """Return the estimate for a hospital of nominal size; no audit, and no verdict."""
+        privacy = self._config.privacy
+        return score_hospitals(
+            guess,
+            self._present(task, views),
+            records=privacy.nominal_records,
+            delta=privacy.delta,
+            origin=origin,
+            rng=named_generator(self._config.seed, "attack", task.name, "interval"),
+        )
 
     def _accuracy_change(self, task: Task, views: CellViews) -> dict[str, float]:
         """Return what canary records cost in accuracy, on the same held-out records.
@@ -201,6 +193,8 @@ def metrics_of(entry: Entry) -> tuple[str, ...]:
     """Return the metrics by which an attack is scored."""
     if entry.family is Family.ATTRIBUTE:
         return ATTRIBUTE_METRICS if entry.baseline else ATTRIBUTE_METRICS[:1]
+    if entry.canary is Canary.HOSPITAL:
+        return HOSPITAL_METRICS
     return {
         Family.MEMBERSHIP: MEMBERSHIP_METRICS,
         Family.INVERSION: INVERSION_METRICS,

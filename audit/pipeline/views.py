@@ -21,6 +21,7 @@ class Need(StrEnum):
     REFERENCES = "references"
     AUDIT_CELLS = "audit cells"
     RECORD_CELLS = "record cells"
+    HOSPITAL_CELLS = "hospital cells"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +90,8 @@ class CellViews:
     def _build(self, task: Task, *, hides: bool) -> View:
         if task.entry.canary is Canary.RECORD:
             return self._disclosure.record_view(task.adversary, self.keys(task))
+        if task.entry.canary is Canary.HOSPITAL:
+            return self._disclosure.hospital_view(task.adversary, self.keys(task))
         if task.entry.canary is not None:
             outliers = task.entry.canary is Canary.OUTLIER
             return self._disclosure.canary_view(task.adversary, self.keys(task), outliers=outliers)
@@ -100,5 +103,8 @@ class CellViews:
 def needed(entry: Entry) -> Need | None:
     """Return what has to be trained for an attack; None: it works on what was recorded."""
     if entry.canary is not None:
-        return Need.RECORD_CELLS if entry.canary is Canary.RECORD else Need.AUDIT_CELLS
+        return _CELLS.get(entry.canary, Need.AUDIT_CELLS)
     return Need.REFERENCES if entry.references else None
+
+
+_CELLS = {Canary.RECORD: Need.RECORD_CELLS, Canary.HOSPITAL: Need.HOSPITAL_CELLS}

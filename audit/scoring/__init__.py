@@ -11,6 +11,7 @@ from audit.scoring.exposure import most_exposed as most_exposed
 from audit.scoring.exposure import roc_points as roc_points
 from audit.scoring.groups import GroupScores as GroupScores
 from audit.scoring.groups import score_groups as score_groups
+from audit.scoring.hospital_estimate import HOSPITAL_METRICS as HOSPITAL_METRICS
 from audit.scoring.hospital_estimate import score_hospitals as score_hospitals
 from audit.scoring.inversion import INVERSION_METRICS as INVERSION_METRICS
 from audit.scoring.inversion import InversionScores as InversionScores

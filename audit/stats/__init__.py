@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from audit.stats.epsilon import one_run_p_value as one_run_p_value
     from audit.stats.families import holm as holm
     from audit.stats.gaussian import epsilon_of_mu as epsilon_of_mu
-    from audit.stats.gaussian_pair import canary_client_epsilon as canary_client_epsilon
     from audit.stats.gaussian_pair import epsilon_of_gaussians as epsilon_of_gaussians
+    from audit.stats.gaussian_pair import pushed_epsilon as pushed_epsilon
     from audit.stats.interval import Interval as Interval
     from audit.stats.mechanism import PrivacyCurve as PrivacyCurve
     from audit.stats.mechanism import clopper_pearson_p_value as clopper_pearson_p_value
@@ -72,7 +72,7 @@ _MODULES: Final[dict[str, tuple[str, ...]]] = {
     ),
     "families": ("holm",),
     "gaussian": ("epsilon_of_mu",),
-    "gaussian_pair": ("canary_client_epsilon", "epsilon_of_gaussians"),
+    "gaussian_pair": ("epsilon_of_gaussians", "pushed_epsilon"),
     "interval": ("Interval",),
     "mechanism": (
         "PrivacyCurve",

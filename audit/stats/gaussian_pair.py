@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from audit.stats.gaussian import largest
-from audit.stats.interval import Interval
+from audit.stats.interval import Interval, as_values, check_confidence
 
-FINEST = 0.1
-"""A fitted deviation below this part of the null's gives no finite estimate."""
+DRAWS = 1000
+"""Of what the fitted moments may be."""
 
-RESAMPLES = 200
+DOUBLINGS = 200
+"""After so many epsilon is beyond any number of use."""
 
 
 def epsilon_of_gaussians(
@@ -45,92 +45,127 @@ def epsilon_of_gaussians(
             f"deviations {deviation}, {null_deviation}, delta {delta}: expected above 0, delta "
             "below 1"
         )
-    first, second = (mean, deviation), (0.0, null_deviation)
-    return max(_epsilon(first, second, delta), _epsilon(second, first, delta))
+    scaled = np.array([mean / null_deviation]), np.array([deviation / null_deviation])
+    return float(_larger(*scaled, delta)[0])
 
 
-def canary_client_epsilon(
-    cosines: ArrayLike, *, delta: float, confidence: float, rng: np.random.Generator
+def pushed_epsilon(
+    pushed: ArrayLike,
+    unpushed: ArrayLike,
+    *,
+    delta: float,
+    confidence: float,
+    rng: np.random.Generator,
 ) -> Interval:
-    """Estimate epsilon from how near canary clients' directions lie to what was released.
+    """Estimate epsilon from readings along directions that were pushed, and along others.
 
     Args:
-        cosines: Between a client's random direction and the release, times the root of the
-            dimension, shape (clients,): of a direction that was not used they are standard normal.
+        pushed: One reading for each canary client, independent, any unit, shape (clients,).
+        unpushed: Readings of the noise alone, of mean 0, same unit, shape (directions,).
         delta: In (0, 1).
-        confidence: Of the bootstrap interval over clients.
-        rng: Resamples clients.
+        confidence: Of the interval.
+        rng: Draws what the moments may be.
 
     Returns:
-        Epsilon in nats; an estimate under a Gaussian fit, and no bound.
+        Epsilon in nats between the two fitted Gaussians; an estimate, and no bound. A push adds to
+        the noise and takes nothing away, so its fitted deviation is at least the noise's. The
+        interval is that of the moments if both are Gaussian; how far they are, in the tails that
+        decide at a small delta, no number of clients shows.
 
     Raises:
-        ValueError: There are fewer than 3 clients, or their cosines hardly spread, as without
-            noise: no finite epsilon is estimated.
+        ValueError: There are fewer than 3 clients or 3 other directions, or no noise.
 
     Source:
-        Andrew et al. 2024, arXiv:2302.03098: a Gaussian is fitted to the canaries' cosines and
-        held against that of unused directions.
+        Andrew et al. 2024, arXiv:2302.03098: a Gaussian fitted to what canaries show, against the
+        law of canaries that were not there. Differs: that law is measured, and readings are not
+        divided by the release's length, which pushes dominate where clients are few. Interval:
+        generalised pivots of a normal sample's mean and deviation, Weerahandi 1993, doi
+        10.1080/01621459.1993.10476355.
     """
-    values = np.asarray(cosines, dtype=np.float64)
-    if len(values) < 3:
-        raise ValueError(f"{len(values)} canary clients, expected at least 3")
-    if values.std(ddof=1) < FINEST:
-        raise ValueError(f"cosines spread by {values.std(ddof=1):.2g}, expected {FINEST} or more")
-    drawn = rng.choice(values, size=(RESAMPLES, len(values)))
-    found = np.array([_fitted(row, delta) for row in drawn])
-    value = _fitted(values, delta)
-    side = (1 - confidence) / 2
+    x, noise = as_values(pushed, "pushed"), as_values(unpushed, "unpushed")
+    side = check_confidence(confidence) / 2
+    k, n = len(x), len(noise)
+    t = float(np.sqrt((noise**2).mean()))
+    if min(k, n) < 3 or not t > 0:
+        raise ValueError(
+            f"{k} canary clients, {n} other directions, noise {t}: expected at least 3 of each, "
+            "and noise above 0"
+        )
+    mean, s = float(x.mean()), float(x.std(ddof=1))
+    value = epsilon_of_gaussians(mean, max(s, t), null_deviation=t, delta=delta)
+    deviations = s * np.sqrt((k - 1) / rng.chisquare(k - 1, DRAWS))
+    means = mean + deviations / math.sqrt(k) * rng.standard_normal(DRAWS)
+    nulls = t * np.sqrt(n / rng.chisquare(n, DRAWS))
+    found = _larger(means / nulls, np.maximum(deviations / nulls, 1.0), delta)
     return Interval(
         value=value,
         low=min(value, float(np.quantile(found, side))),
         high=max(value, float(np.quantile(found, 1 - side))),
         confidence=confidence,
-        n=len(values),
-        method="canary clients after Andrew et al. 2024, an estimate and no bound",
+        n=k,
+        method="canary hospitals after Andrew et al. 2024, an estimate and no bound",
     )
 
 
-def _fitted(values: NDArray[np.float64], delta: float) -> float:
-    deviation = max(FINEST, float(values.std(ddof=1)))  # a resample may draw one client only
-    return epsilon_of_gaussians(float(values.mean()), deviation, null_deviation=1.0, delta=delta)
+def _larger(
+    mean: NDArray[np.float64], deviation: NDArray[np.float64], delta: float
+) -> NDArray[np.float64]:
+    """The larger epsilon of both directions between N(mean, deviation^2) and N(0, 1)."""
+    m = np.abs(mean)
+    return np.maximum(_one_way(m, deviation, delta), _one_way(m / deviation, 1 / deviation, delta))
 
 
-def _epsilon(first: tuple[float, float], second: tuple[float, float], delta: float) -> float:
-    """Epsilon of the first Gaussian (mean, deviation) over the second."""
-    (m, s), (k, t) = first, second
-    # log of the densities' ratio: a x^2 + b x + c
-    a = 1 / (2 * t * t) - 1 / (2 * s * s)
-    b = m / (s * s) - k / (t * t)
-    c = math.log(t / s) - m * m / (2 * s * s) + k * k / (2 * t * t)
+def _one_way(m: NDArray[np.float64], s: NDArray[np.float64], delta: float) -> NDArray[np.float64]:
+    """Epsilon of N(m, s^2) over N(0, 1) for m at or above 0."""
+    target = math.log(delta)
+    low, high = np.zeros_like(m), np.ones_like(m)
+    for _ in range(DOUBLINGS):
+        above = _log_delta(high, m, s) > target
+        if not above.any():
+            break
+        low, high = np.where(above, high, low), np.where(above, 2 * high, high)
+    for _ in range(50):
+        middle = (low + high) / 2
+        above = _log_delta(middle, m, s) > target
+        low, high = np.where(above, middle, low), np.where(above, high, middle)
+    some = _log_delta(np.zeros_like(m), m, s) > target
+    return np.where(some, low, 0.0)
 
-    def enough(epsilon: float) -> bool:
-        inside, other = (_mass(a, b, c - epsilon, *g) for g in (first, second))
-        if other <= 0:
-            return inside > delta
-        return inside - math.exp(min(700.0, epsilon + math.log(other))) > delta
 
-    return largest(enough, most=1e6)
+def _log_delta(
+    epsilon: NDArray[np.float64], m: NDArray[np.float64], s: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Log of the hockey-stick divergence of N(m, s^2) from N(0, 1).
+
+    Their log ratio less epsilon is a x^2 + b x + c. Masses stay logarithms: at an epsilon of
+    thousands they are far below the smallest float.
+    """
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        a, b = (1 - s**-2) / 2, m / s**2
+        c = -((m / s) ** 2) / 2 - np.log(s) - epsilon
+        square = (m / s) ** 2 + 2 * (1 - s**-2) * (np.log(s) + epsilon)  # b^2 - 4 a c, uncancelled
+        q = -(b + np.sqrt(np.maximum(square, 0))) / 2
+        near, far = c / q, np.where(a == 0, -np.inf, q / a)
+        tails = [
+            np.logaddexp(
+                special.log_ndtr((centre - near) / width), special.log_ndtr((far - centre) / width)
+            )
+            for centre, width in ((m, s), (0.0, 1.0))
+        ]
+        between = [
+            _log_between((near - centre) / width, (far - centre) / width)
+            for centre, width in ((m, s), (0.0, 1.0))
+        ]
+        inside, other = (
+            np.where(a >= 0, tail, middle) for tail, middle in zip(tails, between, strict=True)
+        )
+        found = inside + np.log1p(-np.exp(np.minimum(0.0, epsilon + other - inside)))
+    return np.where((square > 0) & (q < 0) & ~np.isnan(found), found, -np.inf)
 
 
-def _mass(a: float, b: float, c: float, mean: float, deviation: float) -> float:
-    """Probability under a Gaussian that a x^2 + b x + c is above 0."""
-
-    def below(x: float) -> float:
-        return float(special.ndtr((x - mean) / deviation))
-
-    def above(x: float) -> float:
-        return float(special.ndtr((mean - x) / deviation))
-
-    if abs(a) < 1e-12:
-        if b == 0:
-            return float(c > 0)
-        return above(-c / b) if b > 0 else below(-c / b)
-    square = b * b - 4 * a * c
-    if square <= 0:
-        return float(a > 0)
-    root = math.sqrt(square)
-    low, high = sorted(((-b - root) / (2 * a), (-b + root) / (2 * a)))
-    if a > 0:
-        return below(low) + above(high)
-    return max(0.0, below(high) - below(low)) if low < mean else max(0.0, above(low) - above(high))
+def _log_between(low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Log of a standard normal's mass between two points, in the tail where it keeps its digits."""
+    flip = low + high > 0
+    low, high = np.where(flip, -high, low), np.where(flip, -low, high)
+    upper = special.log_ndtr(high)
+    return np.asarray(upper + np.log1p(-np.exp(special.log_ndtr(low) - upper)))

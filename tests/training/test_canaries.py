@@ -11,6 +11,9 @@ from torch import nn
 from audit.core.errors import ViewError
 from training.canaries import (
     LENGTH,
+    Canaries,
+    GradientTap,
+    Push,
     along_canaries,
     canary_columns,
     canary_sign,
@@ -64,7 +67,7 @@ def plan(**changed) -> LocalPlan:
     return LocalPlan(**{**options, **changed})
 
 
-def train(build, local: LocalPlan, columns, *, sign=1.0, records=40, sampling=b"s" * 32):
+def train(build, local: LocalPlan, columns, *, sign=1.0, records=40, sampling=b"s" * 32, push=None):
     """Return the trained module and the update by parameter name."""
     module = build()
     before = to_weights(module)
@@ -75,7 +78,7 @@ def train(build, local: LocalPlan, columns, *, sign=1.0, records=40, sampling=b"
         local,
         sampling=NoiseStream(sampling),
         noise=NoiseStream(b"n" * 32),
-        laboratory=Laboratory(columns=np.array(columns, dtype=np.int64), sign=sign),
+        laboratory=Laboratory(columns=np.array(columns, dtype=np.int64), sign=sign, push=push),
     )
     return module, {name: after - before[name] for name, after in to_weights(module).items()}
 
@@ -130,6 +133,79 @@ def test_canaries_of_one_step_share_neither_clipping_nor_a_direction(build):
     others = np.arange(width) != 1
     assert many[1] == pytest.approx(few[1], abs=2e-3)
     np.testing.assert_allclose((many - few)[others], 1.0, atol=2e-3)
+
+
+def made_push(build, copies: int) -> Push:
+    width = canary_columns(trained_part(build(), INPUTS[:1])[0])
+    way = np.random.default_rng(7).normal(size=width)
+    return Push(direction=(way / np.linalg.norm(way)).astype(np.float32), copies=copies)
+
+
+@pytest.mark.parametrize("changed", [{}, {"loss_scale": 7.0}, {"momentum": 0.0, "steps": 1}])
+def test_a_push_moves_its_direction_by_one_step_for_each_copy_and_nothing_else(build, changed):
+    local, push = plan(**changed), made_push(build, 5)
+    _, without = train(build, local, [])
+    _, with_it = train(build, local, [], push=push)
+    name, head = last_linear(build())
+    moved = {k: with_it[k] - without[k] for k in without}
+    expected = np.tile(push.direction, (head.out_features, 1)) / head.out_features**0.5
+    found = moved.pop(f"{name}.weight") / (5 * step(local))
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+    for rest in moved.values():  # the bias by a thousandth
+        np.testing.assert_allclose(rest, 0, atol=2e-3 * 5 * step(local))
+
+
+def test_a_push_moves_no_prediction_and_no_canary_of_a_column(build):
+    local, push = plan(), made_push(build, 200)
+    plain, alone = train(build, local, [1])
+    pushed, both = train(build, local, [1], push=push)
+    with torch.no_grad():
+        said = [m.eval()(torch.from_numpy(INPUTS)).softmax(1).numpy() for m in (plain, pushed)]
+    np.testing.assert_allclose(said[1], said[0], atol=5e-4)
+    built = Architecture(build)
+    added = (along_canaries(built, [both]) - along_canaries(built, [alone]))[0] / step(local)
+    np.testing.assert_allclose(added, 200 * push.direction, atol=0.2)
+
+
+def test_each_copy_of_a_push_is_sampled_for_itself():
+    def wide() -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+
+    local = plan(steps=1, sample_rate=0.25, momentum=0.0, noise_multiplier=1e-9)
+    push, built = made_push(wide, 400), Architecture(wide)
+    counts = []
+    for i in range(60):
+        _, update = train(wide, local, [], push=push, sampling=i.to_bytes(32, "little"))
+        counts.append(along_canaries(built, [update])[0] @ push.direction / step(local))
+    np.testing.assert_allclose(counts, np.round(counts), atol=0.05)
+    assert np.mean(counts) == pytest.approx(100, abs=4 * 75**0.5 / 60**0.5)
+    assert np.std(counts) == pytest.approx(75**0.5, rel=0.35)
+
+
+def test_a_push_comes_back_from_disk_and_is_absent_where_there_was_none(tmp_path):
+    def wide() -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+
+    push = made_push(wide, 9)
+    for given in (push, None):
+        plain = Canaries.of_gradients(NO_COLUMNS, (1, 8, 8))
+        Canaries(columns=plain.columns, inputs=plain.inputs, labels=plain.labels, push=given).save(
+            tmp_path
+        )
+        found = Canaries.load(tmp_path)
+        assert found is not None
+        if given is None:
+            assert found.push is None
+        else:
+            assert found.push is not None and found.push.copies == 9
+            assert found.push.direction.tobytes() == push.direction.tobytes()
+
+
+@pytest.mark.parametrize("direction", [np.ones(64), np.eye(63)[0]], ids=["long", "elsewhere"])
+def test_a_direction_that_is_no_unit_vector_over_the_columns_is_refused(direction):
+    module = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+    with pytest.raises(ValueError, match="expected a unit vector over 64 columns"):
+        GradientTap(module, sign=1.0, length=1.0, direction=direction.astype(np.float32))
 
 
 def test_no_prediction_moves_however_many_canaries_there_are(build):
