@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from attacks.attack import Budget
-from attacks.registry import ATTACKS, Entry
+from attacks.entry import Entry
+from attacks.registry import ATTACKS
 from audit.core.audits import AuditRecord, Verdict
 from audit.core.config import Config
 from audit.core.loading import load_config

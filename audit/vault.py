@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +75,16 @@ class Vault:
         """Keep the records that an attack exposed most; never part of a report."""
         path = self.path / "exposed" / cell / adversary / f"{attack}.json"
         write_json(path, {"schema": "audit-exposed/v1", "records": records})
+
+    def write_measured(self, cell: str, adversary: str, attack: str, values: object) -> None:
+        """Keep the values of each victim behind an attack's scores; never part of a report."""
+        path = self.path / "measured" / cell / adversary / f"{attack}.json"
+        write_json(path, {"schema": "audit-measured/v1", "values": values})
+
+    def measured(self, cell: str, adversary: str, attack: str) -> dict[str, Any] | None:
+        """Return what ``write_measured`` wrote, or None."""
+        path = self.path / "measured" / cell / adversary / f"{attack}.json"
+        return dict(read_json(path)["values"]) if path.exists() else None
 
     def write_attributes(self, name: str, categories: dict[str, int]) -> None:
         """Record the sensitive attribute of each candidate.

@@ -8,11 +8,19 @@ from audit.core.adversaries import Adversary
 
 Row = Mapping[str, Any]
 
-SHOWN = ("auc", "ssim", "mse", "attribute_advantage")
+SHOWN = (
+    "auc",
+    "identification_rate_100",
+    "identification_rate_10",
+    "ssim_over_baseline",
+    "attribute_advantage",
+)
+OF_PROBES = ("identification_rate_100", "identification_rate_10", "ssim_over_baseline")
 TITLES = {
     "auc": "AUC",
-    "ssim": "SSIM",
-    "mse": "MSE",
+    "identification_rate_100": "named of 100",
+    "identification_rate_10": "named of 10",
+    "ssim_over_baseline": "SSIM above baseline",
     "attribute_advantage": "attribute advantage",
 }
 STRONGEST = "strongest"
@@ -36,7 +44,8 @@ class Series:
         """A heading for people."""
         where = "" if self.slice == "all" else f", {_spoken(self.slice)}"
         if self.attack == STRONGEST:
-            return f"membership, {self.adversary}: {TITLES.get(self.metric, self.metric)}"
+            kind = "inversion" if self.metric in OF_PROBES else "membership"
+            return f"{kind}, {self.adversary}{where}: {TITLES.get(self.metric, self.metric)}"
         return f"{self.attack}, {self.adversary}{where}: {TITLES.get(self.metric, self.metric)}"
 
     def find(self, row: Row) -> Mapping[str, Any] | None:
@@ -56,9 +65,8 @@ class Series:
 def main_series(rows: Sequence[Row]) -> list[Series]:
     """Return the series worth a column.
 
-    Of membership the strongest attack of each adversary; of inversion every attack but the
-    baseline, at the smallest probes. Records that are no images have no SSIM: their mean squared
-    error stands in its place.
+    Of membership and of inversion the strongest attack of each adversary, of inversion at the
+    smallest probes. Among 10 candidates a record is looked for only where a class has no 100.
     """
     found = {
         Series.of(score)
@@ -67,9 +75,9 @@ def main_series(rows: Sequence[Row]) -> list[Series]:
         if score["metric"] in SHOWN and score["value"] is not None
     }
     found = {s for s in found if s.metric != "auc" or (s.attack, s.slice) == (STRONGEST, "all")}
-    found = {s for s in found if not s.attack.startswith("prior-")}
-    if any(series.metric == "ssim" for series in found):
-        found = {series for series in found if series.metric != "mse"}
+    found = {s for s in found if s.metric not in OF_PROBES or s.attack == STRONGEST}
+    if any(series.metric == "identification_rate_100" for series in found):
+        found = {series for series in found if series.metric != "identification_rate_10"}
     if any(s.metric == "auc" and s.adversary == "recipient" for s in found):
         found = {s for s in found if s.metric != "auc" or s.adversary != "query"}
     smallest: dict[tuple[str, str, str], Series] = {}
@@ -82,9 +90,16 @@ def main_series(rows: Sequence[Row]) -> list[Series]:
 
 
 def audits_of(row: Row) -> list[Mapping[str, Any]]:
-    """Return the DP audits of a cell; none in a table that was written before there were any."""
-    audits: list[Mapping[str, Any]] = row.get("audits", [])
-    return audits
+    """Return the audits of a cell's claim; none in a table that was written before there were any.
+
+    Those of a probe's claim are about another release: ``probe_audits_of`` has them.
+    """
+    return [audit for audit in row.get("audits", []) if audit.get("about", "recipe") == "recipe"]
+
+
+def probe_audits_of(row: Row) -> list[Mapping[str, Any]]:
+    """Return the audits of the claims of a cell's probes."""
+    return [audit for audit in row.get("audits", []) if audit.get("about") == "probe"]
 
 
 def cell_title(row: Row) -> str:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from reports.columns import Row, Series, main_series
+from reports.columns import SHOWN, Row, Series, main_series
 
 INK = ("#1b5e9b", "#b3490f", "#2e7d4f", "#7a3e9d", "#8a6d00", "#555555", "#c2185b")
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
@@ -131,17 +131,14 @@ def _accuracy(rows: Sequence[Row], label: str) -> Figure:
 
 def _leakage(rows: list[Row]) -> Figure:
     series = main_series(rows)
-    metrics = [
-        m
-        for m in ("auc", "ssim", "mse", "attribute_advantage")
-        if any(s.metric == m for s in series)
-    ]
+    metrics = [m for m in SHOWN if any(s.metric == m for s in series)]
     figure = Figure(figsize=(6.4 * len(metrics), 4.2), dpi=130, layout="constrained")
     places, labels = _places(rows)
     titles = {
         "auc": ("Membership inference: strongest attack, joint 95 %", "AUC"),
-        "ssim": ("Gradient inversion of probes", "SSIM with the true record"),
-        "mse": ("Gradient inversion of probes", "MSE to the true record (lower leaks more)"),
+        "identification_rate_100": ("Records of probes named", "rate, of 100 candidates"),
+        "identification_rate_10": ("Records of probes named", "rate, of 10 candidates"),
+        "ssim_over_baseline": ("Gradient inversion of probes", "SSIM above the best baseline"),
         "attribute_advantage": ("Attribute inference", "accuracy above imputation"),
     }
     for axes, metric in zip(

@@ -8,7 +8,16 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from reports.columns import SHOWN, STRONGEST, TITLES, Row, Series, audits_of, main_series
+from reports.columns import (
+    OF_PROBES,
+    SHOWN,
+    STRONGEST,
+    TITLES,
+    Row,
+    Series,
+    audits_of,
+    main_series,
+)
 
 NOT_MEASURED = "–"
 
@@ -95,7 +104,8 @@ def _measure(row: Row, name: str, *, digits: int = 1) -> str:
 
 def _heading(series: Series) -> str:
     if series.attack == STRONGEST:
-        return _narrow(f"membership\n{TITLES[series.metric]}\n{series.adversary}")
+        kind = "inversion" if series.metric in OF_PROBES else "membership"
+        return _narrow(f"{kind}\n{TITLES[series.metric]}\n{series.adversary}")
     attack, rest = series.title.split(", ", 1)
     who, metric = rest.rsplit(": ", 1)
     return _narrow(f"{metric}\n{attack}\n{who}")
@@ -150,15 +160,16 @@ def _notes(rows: list[Row]) -> list[Text]:
         {(s["metric"], round(s["chance"], 2)) for s in scored if s["chance"] is not None}
     )
     levels = {m: sorted({c for name, c in chance if name == m}) for m, _ in chance}
-    wanted = [(m, levels[m]) for m in SHOWN if m in levels and (m != "mse" or "ssim" not in levels)]
+    wanted = [(m, levels[m]) for m in SHOWN if m in levels]
     if wanted:
         said = "; ".join(f"{m} {', '.join(map(str, c))}" for m, c in wanted)
         notes.append(f"Without information (chance, or the prior-only baseline): {said}.")
     notes += _missing(scored)
     if any(score["attack"] == STRONGEST for score in scored):
         notes.append(
-            "Membership: the strongest attack of each adversary, its interval joint over all; "
-            "--details shows each."
+            "Membership and inversion: the strongest attack of each adversary, its interval joint "
+            "over all; --details shows each. Inversion is of single-record probes where there are "
+            "any; SSIM counts only above the best guess without the gradient."
         )
     if any(audits_of(row) for row in rows):
         notes.append(

@@ -83,7 +83,7 @@ def gradient_products(
         module: The trained part of a model, in evaluation mode.
         inputs: What it takes, shape (records, ...).
         labels: Shape (records,).
-        directions: Tensors in the order and shapes of the module's parameters.
+        directions: Tensors in the order and shapes of the module's parameters; there may be none.
         class_priors: Shares of the classes that the loss evens out; None: cross-entropy as it is.
         norms: Whether they are wanted; without them no gradient is built, whatever the layers.
 
@@ -93,7 +93,8 @@ def gradient_products(
     """
     loss = _losses(class_priors)
     stacked = [
-        torch.stack([d[i] for d in directions]) for i in range(len(list(module.parameters())))
+        torch.stack([d[i] for d in directions]) if directions else p.detach()[None][:0]
+        for i, p in enumerate(module.parameters())
     ]
     if _is_flat_perceptron(module, inputs):
         chunk, of_chunk = PERCEPTRON_CHUNK, _perceptron
@@ -211,7 +212,8 @@ def _perceptron(
     products, squares = [], []
     layers = [layer for layer in _layers(module) if isinstance(layer, nn.Linear)]
     for layer, a, error in zip(layers, entering, errors, strict=True):
-        products.append(torch.stack([((error @ d) * a).sum(dim=1) for d in next(left)], dim=1))
+        along = [((error @ d) * a).sum(dim=1) for d in next(left)]
+        products.append(torch.stack(along, dim=1) if along else error.new_zeros((len(error), 0)))
         lengths = a.square().sum(dim=1)
         if layer.bias is not None:
             products.append(error @ next(left).T)

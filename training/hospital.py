@@ -240,7 +240,7 @@ def _digest(request: Parcel) -> str:
 
 
 def _local_plan(request: Parcel, *, classes: int) -> LocalPlan:
-    """Read the request; a probe is always one step on all of its records."""
+    """Read the request; every step of a probe is on all of its records."""
     fields = request.fields
 
     def number(name: str) -> float:

@@ -118,11 +118,35 @@ class CellPlan:
         return f"{self.run_id}/{self.config.id}/{session}"
 
 
-def probe_sessions(probes: ProbesConfig) -> list[tuple[str, int, int]]:
-    """Return (session, round, batch size) of every probe of a cell."""
+@dataclass(frozen=True, kw_only=True)
+class ProbeSession:
+    """One probe of a cell.
+
+    Args:
+        name: Of its session, such as ``round-001/probe-b4-r0``, or ``.../probe-b4-s5-r0`` where it
+            is of five steps.
+        round: Before which it is made.
+        records: Of each hospital.
+        steps: Each on all of these records.
+    """
+
+    name: str
+    round: int
+    records: int
+    steps: int
+
+
+def probe_sessions(probes: ProbesConfig) -> list[ProbeSession]:
+    """Return every probe of a cell, in the order in which they are made."""
     return [
-        (f"round-{round_number:03d}/probe-b{size}-r{repeat}", round_number, size)
-        for round_number in probes.rounds
+        ProbeSession(
+            name=f"round-{number:03d}/probe-b{size}{'' if steps == 1 else f'-s{steps}'}-r{repeat}",
+            round=number,
+            records=size,
+            steps=steps,
+        )
+        for number in probes.rounds
         for size in probes.batch_sizes
+        for steps in probes.local_steps
         for repeat in range(probes.repeats)
     ]

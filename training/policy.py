@@ -14,7 +14,7 @@ from audit.core.parcel import Parcel, Scalar
 MOST_SHIFT = 32
 """Pixels; a larger shift would only fill the hospital's memory."""
 
-_SESSION = re.compile(r"round-[0-9]{3,6}(/probe-b[0-9]{1,6}-r[0-9]{1,6})?")
+_SESSION = re.compile(r"round-[0-9]{3,6}(/probe-b[0-9]{1,6}(-s[0-9]{1,3})?-r[0-9]{1,6})?")
 
 
 class LocalPolicy(BaseModel):
@@ -30,6 +30,7 @@ class LocalPolicy(BaseModel):
         delta: Highest acceptable delta of the claim.
         roster: Digest of the pinned identities.
         probes: Whether laboratory probes are answered. Never on a deployment.
+        max_probe_steps: Most steps in one probe.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,6 +45,7 @@ class LocalPolicy(BaseModel):
     delta: float
     roster: str
     probes: bool
+    max_probe_steps: int = 1
 
     def check(self, request: Parcel) -> None:
         """Refuse a training request beyond these limits, or one that makes no sense.
@@ -64,7 +66,8 @@ class LocalPolicy(BaseModel):
         self._check_session(fields, probe=kind == "probe")
         self._check_privacy(fields)
         _whole("local_steps", fields)
-        _at_most("local_steps", fields, 1 if kind == "probe" else self.max_steps)
+        most = self.max_probe_steps if kind == "probe" else self.max_steps
+        _at_most("local_steps", fields, most)
         _above_zero("sample_rate", fields)
         _at_most("sample_rate", fields, 1.0 if kind == "probe" else self.max_sample_rate)
         _above_zero("expected_batch_size", fields)

@@ -140,18 +140,18 @@ class _Server:
 
     def _probes(self) -> dict[int, list[tuple[str, Mapping[str, Scalar]]]]:
         planned: dict[int, list[tuple[str, Mapping[str, Scalar]]]] = {}
-        for session, round_number, size in probe_sessions(self._plan.probes):
+        for probe in probe_sessions(self._plan.probes):
             fields: dict[str, Scalar] = {
                 **self._common(),
                 "kind": "probe",
-                "round": round_number,
-                "local_steps": 1,
+                "round": probe.round,
+                "local_steps": probe.steps,
                 "sample_rate": 1.0,
-                "expected_batch_size": float(size),
-                "learning_rate": self._plan.probes.rate(self._plan.config.schedule, round_number),
+                "expected_batch_size": float(probe.records),
+                "learning_rate": self._plan.probes.rate(self._plan.config.schedule, probe.round),
                 "augment_shift": 0,
             }
-            planned.setdefault(round_number, []).append((session, fields))
+            planned.setdefault(probe.round, []).append((probe.name, fields))
         return planned
 
     def _keep_mean(self, round_number: int, _: Weights, mean: NDArray[np.float64]) -> None:

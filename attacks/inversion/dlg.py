@@ -1,7 +1,7 @@
 """Deep leakage from gradients: made-up records whose gradient is fitted to the observed one."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from attacks.attack import Budget, gradient_of, probe_observations, records_in
+from attacks.inversion.expected import CLIP_SLACK
+from attacks.inversion.labels import LabelReader
 from audit.core.errors import ViewError
 from audit.core.guesses import Reconstruction, ReconstructionGuess
 from audit.core.views import Background, Observation, View
@@ -17,8 +19,8 @@ from audit.core.views import Background, Observation, View
 LABEL_START = 4.0
 """Logit with which a likely label starts ahead of the noise."""
 
-CLIP_SLACK = 1e-6
-"""Opacus adds this to a norm before it divides."""
+CERTAIN = 40.0
+"""Logit of a label that is known: the others' probabilities vanish beside it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +32,8 @@ class DeepLeakage:
         restarts: Starts from new noise; the one with the smallest matching loss is kept.
         most_records: Larger probes are skipped, with that as the reason.
         initial_scale: Standard deviation of the first dummy records, input units.
+        reads_labels: Whether labels are read off the gradient and kept (iDLG), as in
+            ``inversion.labels``; else they are optimised with the records.
 
     Source:
         Zhu et al. 2019, arXiv:1906.08935, section 3: squared distance of gradients, labels
@@ -44,6 +48,7 @@ class DeepLeakage:
     restarts: int
     most_records: int
     initial_scale: float = 0.1
+    reads_labels: bool = False
 
     def guess(self, view: View, rng: np.random.Generator) -> ReconstructionGuess:
         """Reconstruct every probe that is small enough.
@@ -59,6 +64,9 @@ class DeepLeakage:
                 skipped[probe.name] = (
                     f"{count} records: more than the {self.most_records} of this budget"
                 )
+                continue
+            if probe.steps > 1:
+                skipped[probe.name] = f"{probe.steps} local steps: see fedavg-unrolled"
                 continue
             reconstruction = self._invert(probe, view.background, rng)
             if reconstruction is None:
@@ -77,9 +85,7 @@ class DeepLeakage:
         best: tuple[float, Tensor, Tensor] | None = None
         for _ in range(self.restarts):
             records = torch.from_numpy(self.initial_scale * rng.standard_normal(shape))
-            noise = rng.standard_normal((count, background.architecture.classes))
-            labels = torch.from_numpy(noise + LABEL_START * matching.likely_labels(count))
-            found = self._descend(matching, records, labels)
+            found = self._descend(matching, records, self._labels(matching, probe, background, rng))
             if np.isfinite(found[0]) and (best is None or found[0] < best[0]):
                 best = found
         if best is None:
@@ -93,11 +99,28 @@ class DeepLeakage:
             objective=best[0],
         )
 
+    def _labels(
+        self,
+        matching: "_Matching",
+        probe: Observation,
+        background: Background,
+        rng: np.random.Generator,
+    ) -> Tensor:
+        """Return the first logits of the dummies' labels."""
+        count, classes = records_in(probe), background.architecture.classes
+        if self.reads_labels:
+            known = LabelReader(background, probe.weights).labels(probe, count)
+            return torch.from_numpy(CERTAIN * np.eye(classes)[known])
+        noise = rng.standard_normal((count, classes))
+        return torch.from_numpy(noise + LABEL_START * matching.likely_labels(count))
+
     def _descend(
         self, matching: "_Matching", records: Tensor, labels: Tensor
     ) -> tuple[float, Tensor, Tensor]:
         """One start; return the matching loss reached, and the dummies."""
-        parameters = [records.requires_grad_(), labels.requires_grad_()]
+        parameters = [records.requires_grad_()]
+        if not self.reads_labels:
+            parameters.append(labels.requires_grad_())
         steps = int(self.iterations * len(records) ** 0.5)
         optimizer = torch.optim.LBFGS(
             parameters,
@@ -190,6 +213,11 @@ class _Matching:
         norms = torch.stack([g.flatten(1).norm(dim=1) for g in each], dim=1).norm(dim=1)
         factor = (max_grad_norm / (norms + CLIP_SLACK)).clamp(max=self._loss_scale)
         return [torch.einsum("i,i...->...", factor * self._shares, g) for g in each]
+
+
+def with_labels(budget: Budget) -> DeepLeakage:
+    """Return iDLG at a budget: labels are read off the last layer's gradient first."""
+    return replace(build(budget), reads_labels=True)
 
 
 def build(budget: Budget) -> DeepLeakage:

@@ -1,6 +1,7 @@
 """What a DP audit found: a lower bound beside the claim, and a verdict."""
 
 from enum import StrEnum
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -18,6 +19,7 @@ class AuditRecord(BaseModel):
 
     Attributes:
         cell, adversary, attack: Where it comes from.
+        about: ``recipe``: the cell's claim; ``probe``: the claim of a probe, a release of its own.
         unit: Of the claim and the bound alike.
         claimed_epsilon, delta: The claim against this adversary; null: nothing is claimed.
         lower_bound: Epsilon is at least this, at ``delta``, in nats.
@@ -46,6 +48,7 @@ class AuditRecord(BaseModel):
     cell: str
     adversary: str
     attack: str
+    about: Literal["recipe", "probe"] = "recipe"
     unit: str = "record"
     claimed_epsilon: float | None
     delta: float

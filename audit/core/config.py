@@ -177,11 +177,13 @@ class AggregationConfig(Section):
 
 
 class ProbesConfig(Section):
-    """Single DP steps on small batches, recorded and thrown away: the worst case for inversion.
+    """A few DP steps on small batches, recorded and thrown away: the worst case for inversion.
 
     Attributes:
         rounds: Before which rounds they are made.
         batch_sizes: Records of each client in one probe.
+        local_steps: Steps of each client in one probe, each on all of its records: 1 is a single
+            DP-SGD step, more are a FedAvg round in small.
         repeats: Probes of each size and round; every record is in one probe at most.
         learning_rate: Of their step; None: the schedule's. A rate that was made for the mean over
             thousands of records may throw a single one's update out of the range that
@@ -190,6 +192,7 @@ class ProbesConfig(Section):
 
     rounds: tuple[Annotated[int, Field(ge=1)], ...] = (1,)
     batch_sizes: tuple[Annotated[int, Field(ge=1)], ...] = (1, 4, 8)
+    local_steps: tuple[Annotated[int, Field(ge=1, le=100)], ...] = (1,)
     repeats: int = Field(default=1, ge=0)
     learning_rate: Positive | None = None
 

@@ -67,9 +67,31 @@ class ReconstructionGuess:
     Args:
         reconstructions: One for each observation that the attack worked on.
         skipped: Observation to the reason why the attack did not work on it.
+        controls: What the same attack makes of a random gradient of the same norm, one for each
+            reconstruction; empty where the attack has no such control.
     """
 
     reconstructions: tuple[Reconstruction, ...]
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    controls: tuple[Reconstruction, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class IdentificationGuess:
+    """How likely each record of the pool is to be in each observation.
+
+    Args:
+        observations: Names of observations.
+        clients: Of each observation, the hospitals whose records it mixes.
+        pool: Pseudonyms, shape (pool,).
+        scores: Shape (observations, pool); higher means more likely to be in it.
+        skipped: Observations left out, with the reason.
+    """
+
+    observations: tuple[str, ...]
+    clients: tuple[tuple[str, ...], ...]
+    pool: tuple[str, ...]
+    scores: NDArray[np.float64]
     skipped: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -88,4 +110,4 @@ class AttributeGuess:
     scores: NDArray[np.float64]
 
 
-Guess = MembershipGuess | ReconstructionGuess | AttributeGuess
+Guess = MembershipGuess | ReconstructionGuess | IdentificationGuess | AttributeGuess

@@ -65,6 +65,13 @@ _ALL = (
         chance=0.0,
     ),
     Metric(id="ssim", title="SSIM", unit="1", leaks=Direction.UP, chance=None),
+    Metric(
+        id="ssim_over_baseline",
+        title="SSIM above the best baseline",
+        unit="1",
+        leaks=Direction.UP,
+        chance=0.0,
+    ),
     Metric(id="psnr", title="PSNR", unit="dB", leaks=Direction.UP, chance=None),
     Metric(id="mse", title="MSE", unit="squared input", leaks=Direction.DOWN, chance=None),
     Metric(

@@ -32,6 +32,7 @@ class Score(BaseModel):
         chance: What a guess without information scores: the metric's own chance level, or the
             best prior-only baseline measured on the same victims.
         ceiling: The largest value that this n could have shown; null where it has none.
+        bound: The largest value that the claimed mechanism allows any attack; null: none is known.
         method: How value and interval were computed.
         better: The direction in which the attack does better.
         outcome, reason: Whether it was measured, and why not; or what a reader must know of it.
@@ -52,6 +53,7 @@ class Score(BaseModel):
     n: int | None = None
     chance: float | None = None
     ceiling: float | None = None
+    bound: float | None = None
     method: str = ""
     better: str = ""
     outcome: Outcome = Outcome.EXECUTED
@@ -66,7 +68,7 @@ class Score(BaseModel):
             raise ValueError(f"unknown metric {metric!r}; expected one of {', '.join(METRICS)}")
         return metric
 
-    @field_validator("value", "low", "high", "confidence", "chance", "ceiling")
+    @field_validator("value", "low", "high", "confidence", "chance", "ceiling", "bound")
     @classmethod
     def _no_nan(cls, value: float | None) -> float | None:
         if value is not None and not math.isfinite(value):

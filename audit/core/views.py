@@ -90,6 +90,7 @@ class Background:
         population: A reference sample that no hospital trained on.
         record_range: Lowest and highest value of an input.
         references: Reference federations; None where the attack asked for none.
+        pool: Records among which those of the probes are, shuffled; None where none was kept.
     """
 
     architecture: Architecture
@@ -98,6 +99,7 @@ class Background:
     population: Records
     record_range: tuple[float, float]
     references: References | None = None
+    pool: Records | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +114,9 @@ class Observation:
         records: Records of each client in it; None for a Poisson-sampled round.
         weights: The global model that the clients started from.
         update: New weights minus old, the mean over ``clients`` by their shares.
-        learning_rate: With which a single step turned the gradient into the update.
+        learning_rate: Of each step that turned gradients into the update.
+        steps: Local steps behind it, in a probe each on all of its records; momentum as in the
+            recipe.
     """
 
     name: str
@@ -123,6 +127,7 @@ class Observation:
     weights: Weights
     update: Weights
     learning_rate: float
+    steps: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)

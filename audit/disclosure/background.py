@@ -57,6 +57,7 @@ def cell_background(config: Config, cell: CellConfig, directory: CellDirectory) 
             labels=shown.arrays["population_labels"].astype(np.int64),
         ),
         record_range=scaling.output_range,
+        pool=_pool(directory),
     )
 
 
@@ -89,6 +90,18 @@ def without_records(background: Background, own: Records) -> Background:
             labels=candidates.labels[asked],
         ),
         references=references,
+    )
+
+
+def _pool(directory: CellDirectory) -> Records | None:
+    """Return the records among which the probes' are; runs of before have none."""
+    if not directory.pool.exists():
+        return None
+    shown = read_parcel(directory.pool).arrays
+    return Records(
+        ids=tuple(f"pool-{i:06d}" for i in range(len(shown["labels"]))),
+        inputs=shown["inputs"].astype(np.float32),
+        labels=shown["labels"].astype(np.int64),
     )
 
 

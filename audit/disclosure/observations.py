@@ -32,11 +32,13 @@ class Session:
         name: ``round-003``, or ``round-001/probe-b4-r0``.
         round: Its round, or the round before which the probe was made.
         records: Records of each client in a probe; None for a round.
+        steps: Local steps of each client.
     """
 
     name: str
     round: int
     records: int | None
+    steps: int
 
 
 class Recording:
@@ -68,12 +70,16 @@ class Recording:
     def rounds(self) -> list[Session]:
         """All rounds."""
         numbers = range(1, self._cell.schedule.rounds + 1)
-        return [Session(f"round-{n:03d}", n, None) for n in numbers]
+        steps = self._cell.schedule.local_steps
+        return [Session(f"round-{n:03d}", n, None, steps) for n in numbers]
 
     @property
     def probes(self) -> list[Session]:
         """All probes."""
-        return [Session(*planned) for planned in probe_sessions(self._config.probes)]
+        return [
+            Session(probe.name, probe.round, probe.records, probe.steps)
+            for probe in probe_sessions(self._config.probes)
+        ]
 
     def models(self) -> tuple[Weights, ...]:
         """Return the model that was broadcast in each round, and the released one."""
@@ -158,6 +164,7 @@ class Recording:
             learning_rate=schedule.rate(session.round)
             if session.records is None
             else self._config.probes.rate(schedule, session.round),
+            steps=session.steps,
         )
 
     def _shares(self, clients: tuple[str, ...]) -> tuple[float, ...]:

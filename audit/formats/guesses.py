@@ -10,6 +10,7 @@ from audit.core.guesses import (
     AttributeGuess,
     Coincidence,
     Guess,
+    IdentificationGuess,
     MembershipGuess,
     Reconstruction,
     ReconstructionGuess,
@@ -53,7 +54,22 @@ def _pack(guess: Guess) -> Parcel:
             arrays={"categories": guess.categories, "scores": guess.scores},
             fields={"kind": "attribute", "candidates": list(guess.candidates)},
         )
-    done = guess.reconstructions
+    skipped: dict[str, Scalar] = {
+        "skipped": list(guess.skipped),
+        "reasons": list(guess.skipped.values()),
+    }
+    if isinstance(guess, IdentificationGuess):
+        return Parcel(
+            arrays={"scores": guess.scores},
+            fields={
+                "kind": "identification",
+                "observations": list(guess.observations),
+                "clients": [",".join(clients) for clients in guess.clients],
+                "pool": list(guess.pool),
+                **skipped,
+            },
+        )
+    done = (*guess.reconstructions, *guess.controls)
     arrays: dict[str, NDArray[np.generic]] = {}
     for i, reconstruction in enumerate(done):
         arrays[f"{i}.records"] = reconstruction.records
@@ -65,8 +81,8 @@ def _pack(guess: Guess) -> Parcel:
             "observations": [r.observation for r in done],
             "clients": [",".join(r.clients) for r in done],
             "objectives": [float(r.objective) for r in done],
-            "skipped": list(guess.skipped),
-            "reasons": list(guess.skipped.values()),
+            "controls": len(guess.controls),
+            **skipped,
         },
     )
 
@@ -90,20 +106,33 @@ def _unpack(parcel: Parcel) -> Guess:
             categories=parcel.arrays["categories"].astype(np.int64),
             scores=parcel.arrays["scores"].astype(np.float64),
         )
-    observations, clients = _texts(fields["observations"]), _texts(fields["clients"])
+    observations = _texts(fields["observations"])
+    clients = [tuple(names.split(",")) for names in _texts(fields["clients"])]
+    skipped = dict(zip(_texts(fields["skipped"]), _texts(fields["reasons"]), strict=True))
+    if fields["kind"] == "identification":
+        return IdentificationGuess(
+            observations=tuple(observations),
+            clients=tuple(clients),
+            pool=tuple(_texts(fields["pool"])),
+            scores=parcel.arrays["scores"].astype(np.float64),
+            skipped=skipped,
+        )
     objectives = [float(text) for text in _texts(fields["objectives"])]
+    done = tuple(
+        Reconstruction(
+            observation=name,
+            clients=clients[i],
+            records=parcel.arrays[f"{i}.records"].astype(np.float32),
+            labels=parcel.arrays[f"{i}.labels"].astype(np.int64),
+            objective=objectives[i],
+        )
+        for i, name in enumerate(observations)
+    )
+    controls = int(str(fields.get("controls", 0)))
     return ReconstructionGuess(
-        reconstructions=tuple(
-            Reconstruction(
-                observation=name,
-                clients=tuple(clients[i].split(",")),
-                records=parcel.arrays[f"{i}.records"].astype(np.float32),
-                labels=parcel.arrays[f"{i}.labels"].astype(np.int64),
-                objective=objectives[i],
-            )
-            for i, name in enumerate(observations)
-        ),
-        skipped=dict(zip(_texts(fields["skipped"]), _texts(fields["reasons"]), strict=True)),
+        reconstructions=done[: len(done) - controls],
+        skipped=skipped,
+        controls=done[len(done) - controls :],
     )
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from attacks.attack import Budget
-from attacks.registry import Entry, select
+from attacks.entry import Entry
+from attacks.registry import select
 from audit.core.adversaries import Adversary
 from audit.core.audits import AuditRecord
 from audit.core.config import CellConfig, Config

@@ -1,17 +1,25 @@
 """From a guess to scores: the truth it is held against, and what is kept besides."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from attacks.registry import ATTACKS, Canary, Entry, Family
+from attacks.entry import Canary, Entry, Family
+from attacks.registry import ATTACKS
 from audit import stats
 from audit.core.audits import AuditRecord
 from audit.core.config import Config
-from audit.core.guesses import AttributeGuess, Guess, MembershipGuess, ReconstructionGuess
+from audit.core.guesses import (
+    AttributeGuess,
+    Guess,
+    IdentificationGuess,
+    MembershipGuess,
+    ReconstructionGuess,
+)
 from audit.core.randomness import named_generator
 from audit.core.scores import Score
+from audit.disclosure.background import cell_background
 from audit.disclosure.canaries import (
     canary_truth,
     hospital_truth,
@@ -22,21 +30,26 @@ from audit.formats.files import read_json, write_json
 from audit.formats.guesses import read_guess
 from audit.formats.parcels import write_parcel
 from audit.pipeline.leakage import Task
+from audit.pipeline.probe_bounds import hidden_by, probe_bounds
 from audit.pipeline.utility import released_correct
 from audit.pipeline.views import CellViews
 from audit.scoring import (
     ATTRIBUTE_METRICS,
     AUDIT_METRICS,
     HOSPITAL_METRICS,
+    IDENTIFICATION_METRICS,
     INVERSION_METRICS,
     MEMBERSHIP_METRICS,
     Claimed,
+    Known,
     Origin,
+    SliceValues,
     most_exposed,
     roc_points,
     score_attribute,
     score_audit,
     score_hospitals,
+    score_identification,
     score_membership,
     score_one_run,
     score_reconstruction,
@@ -87,9 +100,67 @@ class Grader:
             audited = score(guess, present, self._claimed(task), origin)
             cost = self._accuracy_change(task, views)
             return Graded(scores=audited.scores, audit=audited.record.model_copy(update=cost))
+        if isinstance(guess, IdentificationGuess):
+            return self._identified(task, origin, guess)
         return Graded(scores=self._scores(task, origin, guess))
 
-    def _scores(self, task: Task, origin: Origin, guess: Guess) -> list[Score]:
+    def _identified(self, task: Task, origin: Origin, guess: IdentificationGuess) -> Graded:
+        """Score candidates, and audit the probe's own claim by them."""
+        clients = dict(zip(guess.observations, guess.clients, strict=True))
+        claimed = self._claimed(task)
+        noise = claimed.noise_multiplier
+        if noise is not None:
+            noise = hidden_by(self._config, next(iter(clients.values())), noise)
+        found = score_identification(
+            guess,
+            self._vault.victims(),
+            replace(
+                claimed,
+                epsilon=None if noise is None else stats.epsilon_of_mu(1 / noise, claimed.delta),
+                noise_multiplier=noise,
+                sample_rate=1.0,
+                steps=1,
+            ),
+            origin,
+            bounds=self._bounds(task, clients),
+            rng=named_generator(self._config.seed, "attack", task.name, "bootstrap"),
+        )
+        self._keep(origin, found.values)
+        return Graded(scores=found.scores, audit=found.record)
+
+    def _keep(self, origin: Origin, values: Mapping[str, Mapping[str, SliceValues]]) -> None:
+        """Keep what was measured of each victim: the strongest attack is told from it."""
+        self._vault.write_measured(
+            origin.cell,
+            origin.adversary,
+            origin.attack,
+            {name: {m: asdict(v) for m, v in found.items()} for name, found in values.items()},
+        )
+
+    def _bounds(
+        self, task: Task, clients: Mapping[str, tuple[str, ...]]
+    ) -> dict[str, dict[str, float]]:
+        noise = self._claimed(task).noise_multiplier
+        return probe_bounds(self._config, task.cell, clients, noise)
+
+    def _known(self, task: Task) -> Known:
+        """Return the public records that baselines and decoys are made of."""
+        background = cell_background(self._config, task.cell, self._run.cell(task.cell.id))
+        low, high = background.record_range
+        people, pool = background.population, background.pool
+        inputs = np.zeros((0, *people.inputs.shape[1:])) if pool is None else pool.inputs
+        return Known(
+            population=((people.inputs - low) / (high - low)).astype(np.float32),
+            labels=people.labels,
+            pool=((inputs - low) / (high - low)).astype(np.float32),
+        )
+
+    def _scores(
+        self,
+        task: Task,
+        origin: Origin,
+        guess: MembershipGuess | AttributeGuess | ReconstructionGuess,
+    ) -> list[Score]:
         if isinstance(guess, MembershipGuess):
             truth = self._vault.membership()
             scores = score_membership(guess, truth, origin)
@@ -114,7 +185,13 @@ class Grader:
             self._vault.victims(),
             origin,
             rng=named_generator(self._config.seed, "attack", task.name, "bootstrap"),
+            known=self._known(task),
+            bounds=self._bounds(
+                task, {one.observation: one.clients for one in guess.reconstructions}
+            ),
         )
+        if task.entry.baseline is not None:  # a baseline is no attack
+            self._keep(origin, found.values)
         public = bool(self._run.record["dataset"]["public"])
         folder = self._run.attack_folder(origin.cell, origin.adversary, origin.attack)
         base = folder if public else self._run.secrets / "panels" / task.name
@@ -198,5 +275,6 @@ def metrics_of(entry: Entry) -> tuple[str, ...]:
     return {
         Family.MEMBERSHIP: MEMBERSHIP_METRICS,
         Family.INVERSION: INVERSION_METRICS,
+        Family.IDENTIFICATION: IDENTIFICATION_METRICS,
         Family.AUDIT: AUDIT_METRICS,
     }[entry.family]

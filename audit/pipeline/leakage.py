@@ -4,16 +4,24 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from attacks.registry import ATTACKS, Entry, Family
+from attacks.entry import Entry, Family
+from attacks.registry import ATTACKS
 from audit.core.adversaries import Adversary
 from audit.core.config import CellConfig, Config
 from audit.core.guesses import MembershipGuess
+from audit.core.randomness import named_generator
 from audit.core.scores import Outcome, Score
 from audit.formats.files import read_json, read_json_lines, write_json_lines
 from audit.formats.guesses import read_guess
-from audit.scoring import STRONGEST, score_groups, score_strongest
+from audit.scoring import (
+    STRONGEST,
+    SliceValues,
+    score_groups,
+    score_strongest,
+    score_strongest_inversion,
+)
 from audit.store.run import RunDirectory
-from audit.vault import MembershipTruth
+from audit.vault import MembershipTruth, Vault
 
 WORST = "worst-"
 """Slices that summarise a column of groups start with it."""
@@ -57,7 +65,15 @@ def summarise(
     """
     guesses = dict(_guesses(run, cell, recording))
     groups = score_groups(guesses, truth, cell.id)
-    summary = [*score_strongest(guesses, truth, cell.id), *groups.worst]
+    summary = [
+        *score_strongest(guesses, truth, cell.id),
+        *score_strongest_inversion(
+            dict(_measured(run, cell, recording)),
+            cell.id,
+            rng=named_generator(config.seed, "attack", cell.id, "strongest-inversion"),
+        ),
+        *groups.worst,
+    ]
     _replace(
         run,
         config,
@@ -94,6 +110,25 @@ def _guesses(
                 guess = read_guess(folder)
                 if isinstance(guess, MembershipGuess):
                     yield (adversary, entry.id), guess
+
+
+def _measured(
+    run: RunDirectory, cell: CellConfig, recording: str
+) -> Iterator[tuple[tuple[Adversary, str], dict[str, dict[str, SliceValues]]]]:
+    """Yield what inversion and identification measured of each victim."""
+    vault = Vault(run.secrets)
+    for entry in ATTACKS.values():
+        for adversary in entry.adversaries:
+            kept = vault.measured(cell.id, adversary.value, entry.id)
+            folder = run.attack_folder(cell.id, adversary.value, entry.id)
+            if kept is not None and _made_from(folder, recording):
+                yield (
+                    (adversary, entry.id),
+                    {
+                        name: {metric: SliceValues(**one) for metric, one in found.items()}
+                        for name, found in kept.items()
+                    },
+                )
 
 
 def _made_from(folder: Path, recording: str) -> bool:

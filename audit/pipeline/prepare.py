@@ -9,17 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.core.config import Config
-from audit.core.errors import ConfigError
-from audit.core.parcel import Parcel
 from audit.core.randomness import named_generator
 from audit.pipeline.game import Game, make_game
+from audit.pipeline.victims import Victims, choose_victims
 from training.data.configured import data_root, data_spec
 from training.data.dataset import Dataset
 from training.data.loaders import load_dataset
 from training.data.partition import partition
 from training.data.spec import DataSpec
 from training.data.split import Split, split
-from training.plan import probe_sessions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +29,7 @@ class Prepared:
         dataset: The dataset.
         split: Members pool, held-out records, auxiliary records.
         parts: Hospital to its records.
-        probes: Hospital to probe session to the records used.
+        victims: The records that the probes use, and those among which they are looked for.
         game: Candidates and truth.
     """
 
@@ -39,7 +37,7 @@ class Prepared:
     dataset: Dataset
     split: Split
     parts: Mapping[str, NDArray[np.int64]]
-    probes: Mapping[str, Mapping[str, list[int]]]
+    victims: Victims
     game: Game
 
 
@@ -75,20 +73,9 @@ def prepare(config: Config, *, download: bool = False) -> Prepared:
         dataset=dataset,
         split=divided,
         parts=parts,
-        probes=_victims(config, parts),
+        victims=choose_victims(config, dataset, parts),
         game=make_game(config, dataset, divided, parts),
     )
-
-
-def victims_parcel(prepared: Prepared) -> Parcel:
-    """Return the records that the probes use, as scoring will need them."""
-    arrays: dict[str, NDArray[np.generic]] = {}
-    for client, sessions in prepared.probes.items():
-        for session, indices in sessions.items():
-            arrays[f"{session}|{client}|inputs"] = prepared.dataset.inputs(indices)
-            arrays[f"{session}|{client}|labels"] = prepared.dataset.y[indices]
-    low, high = prepared.dataset.scale.output_range
-    return Parcel(arrays=arrays, fields={"range": [low, high]})
 
 
 def split_record(prepared: Prepared) -> dict[str, object]:
@@ -116,25 +103,3 @@ def _parts(config: Config, dataset: Dataset, divided: Split) -> dict[str, NDArra
         rng=named_generator(config.seed, "partition"),
     )
     return {client: pool[part] for client, part in zip(config.clients, spread, strict=True)}
-
-
-def _victims(
-    config: Config, parts: Mapping[str, NDArray[np.int64]]
-) -> dict[str, dict[str, list[int]]]:
-    """Choose each probe's records; no record is in two probes, so one probe is what it costs."""
-    sessions = probe_sessions(config.probes)
-    needed = sum(size for _, _, size in sessions)
-    victims: dict[str, dict[str, list[int]]] = {}
-    for client, part in parts.items():
-        if needed > len(part):
-            raise ConfigError(
-                f"probes: {needed} records a hospital asked for, but {client} has {len(part)}: "
-                "expected fewer rounds, sizes or repeats"
-            )
-        chosen = named_generator(config.seed, "probes", client).permutation(part)
-        start, mine = 0, {}
-        for session, _, size in sessions:
-            mine[session] = [int(i) for i in chosen[start : start + size]]
-            start += size
-        victims[client] = mine
-    return victims

@@ -33,7 +33,8 @@ class CellPrivacy:
         noise_multiplier: Of every hospital in every step.
         claim: For all rounds.
         round_epsilon: An upper bound for one round alone.
-        probe_epsilon: What one probe costs a record that is in it: a release of its own.
+        probe_epsilon: What one probe costs a record that is in it: a release of its own; of the
+            probes with the most steps.
         selection_epsilon: What an honest choice among the trials that were made would have cost;
             None: nothing was chosen on these records.
     """
@@ -70,7 +71,10 @@ def cell_privacy(config: Config, cell: CellConfig) -> CellPrivacy | None:
         claim=check_claim(whole, delta=delta, target_epsilon=cell.epsilon),
         round_epsilon=pld_epsilon(one, delta=delta, interval=cell.epsilon / 1000),
         probe_epsilon=pld_epsilon(
-            Mechanism(noise_multiplier=sigma, sample_rate=1.0, steps=1), delta=delta
+            Mechanism(
+                noise_multiplier=sigma, sample_rate=1.0, steps=max(config.probes.local_steps)
+            ),
+            delta=delta,
         ),
         selection_epsilon=selection_epsilon(whole, delta=delta, trials=trials) if trials else None,
     )

@@ -13,7 +13,7 @@ from audit.formats.parcels import read_weights, write_parcel
 from audit.pipeline.cells import cell_model, cell_plan
 from audit.pipeline.cost import training_cost
 from audit.pipeline.opening import agreed_config, create_run, with_kept_key
-from audit.pipeline.prepare import Prepared, ledger_root, prepare, split_record, victims_parcel
+from audit.pipeline.prepare import Prepared, ledger_root, prepare, split_record
 from audit.pipeline.privacy import CellPrivacy, cell_privacy, claims, probe_overflow
 from audit.pipeline.table import write_table
 from audit.pipeline.utility import Examiner
@@ -157,7 +157,7 @@ class _Run:
         if game.attribute is not None:
             self._vault.write_attributes(game.attribute.name, dict(game.category))
         self._vault.write_split(split_record(self._prepared))
-        self._vault.write_victims(victims_parcel(self._prepared))
+        self._vault.write_victims(self._prepared.victims.truth(self._prepared.dataset))
         if self._config.privacy.noise_key is not None:
             self._vault.write_noise_key(self._config.privacy.noise_key)
         self._run.update_record(
@@ -196,6 +196,7 @@ class _Run:
             fault=self._options.fault,
         )
         write_parcel(directory.candidates, self._prepared.game.shown)
+        write_parcel(directory.pool, self._prepared.victims.shown(self._prepared.dataset))
         seconds = time.monotonic() - started
         utility = examiner.utility(read_weights(directory.model))
         self._finish(directory, cell, privacy, {**utility, "seconds": round(seconds, 1)})
@@ -224,7 +225,7 @@ class _Run:
                 plan,
                 dataset=self._prepared.dataset,
                 parts=self._prepared.parts,
-                probes=self._prepared.probes,
+                probes=self._prepared.victims.probes,
                 identities=identities,
             )
         return plan

@@ -6,7 +6,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Protocol
 
-from attacks.registry import Canary, Entry, Family
+from attacks.entry import Canary, Entry, Family
 from audit.core.adversaries import Adversary
 from audit.core.config import CellConfig, Config
 from audit.core.views import View

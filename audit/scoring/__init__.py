@@ -13,6 +13,8 @@ from audit.scoring.groups import GroupScores as GroupScores
 from audit.scoring.groups import score_groups as score_groups
 from audit.scoring.hospital_estimate import HOSPITAL_METRICS as HOSPITAL_METRICS
 from audit.scoring.hospital_estimate import score_hospitals as score_hospitals
+from audit.scoring.identification import IDENTIFICATION_METRICS as IDENTIFICATION_METRICS
+from audit.scoring.identification import score_identification as score_identification
 from audit.scoring.inversion import INVERSION_METRICS as INVERSION_METRICS
 from audit.scoring.inversion import InversionScores as InversionScores
 from audit.scoring.inversion import score_reconstruction as score_reconstruction
@@ -20,9 +22,15 @@ from audit.scoring.membership import MEMBERSHIP_METRICS as MEMBERSHIP_METRICS
 from audit.scoring.membership import score_membership as score_membership
 from audit.scoring.origin import Origin as Origin
 from audit.scoring.origin import unmeasured as unmeasured
+from audit.scoring.probes import POOLS as POOLS
+from audit.scoring.probes import Known as Known
+from audit.scoring.probes import SliceValues as SliceValues
 from audit.scoring.strongest import STRONGEST as STRONGEST
 from audit.scoring.strongest import Guesses as Guesses
 from audit.scoring.strongest import score_strongest as score_strongest
+from audit.scoring.strongest_inversion import (
+    score_strongest_inversion as score_strongest_inversion,
+)
 from audit.scoring.verdicts import LEVEL as LEVEL
 from audit.scoring.verdicts import cell_verdict as cell_verdict
 from audit.scoring.verdicts import judge as judge

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from audit.stats.reconstruction import mse as mse
     from audit.stats.reconstruction import psnr as psnr
     from audit.stats.reconstruction import ssim as ssim
+    from audit.stats.reconstruction_bound import reconstruction_bound as reconstruction_bound
     from audit.stats.repeats import student_interval as student_interval
     from audit.stats.roc import auc as auc
     from audit.stats.roc import auc_interval as auc_interval
@@ -87,6 +88,7 @@ _MODULES: Final[dict[str, tuple[str, ...]]] = {
     "paired": ("difference_interval", "paired_difference_interval"),
     "proportions": ("advantage_interval", "clopper_pearson_interval", "wilson_interval"),
     "reconstruction": ("match", "mse", "psnr", "ssim"),
+    "reconstruction_bound": ("reconstruction_bound",),
     "repeats": ("student_interval",),
     "roc": (
         "auc",

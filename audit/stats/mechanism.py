@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from audit.stats.epsilon import EpsilonBound, check_claim, check_rates, rate_bounds
-from audit.stats.gaussian import epsilon_of_mu
+from audit.stats.gaussian import MOST_EPSILON, epsilon_of_mu, loss_interval
 from audit.stats.interval import check_confidence
 
 NOISES: Final = tuple(np.geomspace(0.1, 1000.0, 4611).tolist())
@@ -29,9 +29,6 @@ POINTS: Final = 1001
 
 LEAST_DELTA: Final = 1e-9
 """A curve ends where it falls to this delta."""
-
-MOST_EPSILON: Final = 700.0
-"""The largest epsilon whose exponential is finite; no rates that were counted show more."""
 
 LEAST_P_VALUE: Final = 1e-12
 """Smaller p-values are reported as this one."""
@@ -322,12 +319,7 @@ def _subsampled(
     """The curve by discretised privacy losses."""
     from dp_accounting.pld import privacy_loss_distribution as pld
 
-    # Rounding onto a tenth of the loss's own spread adds less than 0.2 % to its variance.
-    spread = sample_rate * math.sqrt(math.expm1(min(noise_multiplier**-2, MOST_EPSILON)))
-    # Where few losses are large, the spread is far below their range, which the cost grows with.
-    largest = noise_multiplier**-2 / 2 + 10 / noise_multiplier
-    reach = math.log1p(sample_rate * math.exp(min(largest, MOST_EPSILON)))
-    interval = min(0.05, max(spread / 10, reach / 1e5))
+    interval = loss_interval(noise_multiplier, sample_rate)
     step = pld.from_gaussian_mechanism(
         noise_multiplier, value_discretization_interval=interval, sampling_prob=sample_rate
     )

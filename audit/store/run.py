@@ -256,6 +256,11 @@ class CellDirectory:
         """Candidates and population: what the membership game shows to every adversary."""
         return self.path / "candidates.safetensors"
 
+    @property
+    def pool(self) -> Path:
+        """The records among which those of the probes are: shown to every adversary."""
+        return self.path / "pool.safetensors"
+
     def transcript(self, round_number: int) -> Path:
         """The wire of one round."""
         return self.path / "transcript" / f"round-{round_number:03d}"

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from attacks.attack import Budget
-from attacks.registry import ATTACKS, Family
+from attacks.entry import Family
+from attacks.registry import ATTACKS
 from audit.core.adversaries import Adversary
 from audit.core.attributes import HiddenAttribute, SensitiveAttribute
 from audit.core.config import ModelConfig

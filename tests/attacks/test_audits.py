@@ -12,7 +12,8 @@ import torch
 from attacks.attack import Budget
 from attacks.auditing import gradient_canary
 from attacks.auditing.noise_seed import NoiseSeed, first_normals
-from attacks.registry import ATTACKS, Canary, Entry, Family
+from attacks.entry import Canary, Entry, Family
+from attacks.registry import ATTACKS
 from audit.core.adversaries import Adversary
 from audit.core.errors import ViewError
 from audit.core.randomness import named_generator

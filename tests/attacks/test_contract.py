@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from attacks.attack import Budget
-from attacks.registry import ATTACKS, Entry, Family, select
+from attacks.entry import Entry, Family
+from attacks.registry import ATTACKS, select
 from audit.core.adversaries import Adversary
 from audit.core.errors import ConfigError, ViewError
 from audit.core.guesses import Guess, MembershipGuess, ReconstructionGuess

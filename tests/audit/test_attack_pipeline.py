@@ -125,7 +125,8 @@ def test_shared_groups_have_ten_records_of_each_kind_or_more(trained: Path) -> N
 
 
 def test_every_membership_attack_has_a_score_in_every_cell(trained: Path) -> None:
-    from attacks.registry import ATTACKS, Family
+    from attacks.entry import Family
+    from attacks.registry import ATTACKS
 
     table = json.loads((trained / "table.json").read_text())
     wanted = {

@@ -92,7 +92,7 @@ def make_cell(
         plan,
         dataset=ready.dataset,
         parts=ready.parts,
-        probes=ready.probes,
+        probes=ready.victims.probes,
         identities=identities,
     )
     return plan

@@ -1,0 +1,88 @@
+"""The registry's entries of DP audits: one for each attack."""
+
+from attacks.entry import Canary, Entry, Family
+from audit.core.adversaries import Adversary
+
+ENTRIES = (
+    Entry(
+        id="canary-update",
+        title="DP audit: gradient canaries against single updates",
+        family=Family.AUDIT,
+        adversaries=(Adversary.SERVER,),
+        source="after Nasr et al. 2023, arXiv:2302.07956, section 4",
+        module="attacks.auditing.gradient_canary:update",
+        canary=Canary.GRADIENT,
+    ),
+    Entry(
+        id="canary-difference",
+        title="DP audit: gradient canaries against differences of two updates",
+        family=Family.AUDIT,
+        adversaries=(Adversary.SERVER,),
+        source="this project; canaries after Nasr et al. 2023, arXiv:2302.07956",
+        module="attacks.auditing.gradient_canary:difference",
+        canary=Canary.GRADIENT,
+    ),
+    Entry(
+        id="canary-sum",
+        title="DP audit: gradient canaries against the sum of updates",
+        family=Family.AUDIT,
+        adversaries=(Adversary.SECAGG_SERVER,),
+        source="after Nasr et al. 2023, arXiv:2302.07956, section 4",
+        module="attacks.auditing.gradient_canary:total",
+        canary=Canary.GRADIENT,
+    ),
+    Entry(
+        id="canary-own-noise",
+        title="DP audit: gradient canaries against the sum less one's own noise",
+        family=Family.AUDIT,
+        adversaries=(Adversary.PARTICIPANT,),
+        source="this project; canaries after Nasr et al. 2023, arXiv:2302.07956",
+        module="attacks.auditing.gradient_canary:own_noise",
+        canary=Canary.GRADIENT,
+    ),
+    Entry(
+        id="canary-noise-seed",
+        title="DP audit: noise from a generator whose seeds can be tried",
+        family=Family.AUDIT,
+        adversaries=(Adversary.SERVER,),
+        source="this project; the generator: Matsumoto and Nishimura 1998",
+        module="attacks.auditing.noise_seed",
+        canary=Canary.GRADIENT,
+    ),
+    Entry(
+        id="canary-outlier",
+        title="DP audit: what an outlier does to how other records are treated",
+        family=Family.AUDIT,
+        adversaries=(Adversary.SERVER,),
+        source="this project",
+        module="attacks.auditing.outlier_canary",
+        canary=Canary.OUTLIER,
+    ),
+    Entry(
+        id="canary-records",
+        title="DP audit: canary records and the final model of one run",
+        family=Family.AUDIT,
+        adversaries=(Adversary.QUERY,),
+        source="Steinke et al. 2023, arXiv:2305.08846, section 5",
+        module="attacks.auditing.record_canary:one_run",
+        canary=Canary.RECORD,
+    ),
+    Entry(
+        id="canary-runs",
+        title="DP audit: a canary record and the final models of many runs",
+        family=Family.AUDIT,
+        adversaries=(Adversary.QUERY,),
+        source="after Annamalai and De Cristofaro 2024, arXiv:2405.14106",
+        module="attacks.auditing.record_canary:many_runs",
+        canary=Canary.RECORD,
+    ),
+    Entry(
+        id="canary-hospitals",
+        title="estimate: whole hospitals in unison, and the final model",
+        family=Family.AUDIT,
+        adversaries=(Adversary.RECIPIENT,),
+        source="after Andrew et al. 2024, arXiv:2302.03098",
+        module="attacks.auditing.hospital_canary",
+        canary=Canary.HOSPITAL,
+    ),
+)

@@ -1,0 +1,76 @@
+"""The registry's entries of gradient inversion: one for each attack."""
+
+from attacks.entry import SERVERS, Entry, Family
+
+ENTRIES = (
+    Entry(
+        id="prior-mean",
+        title="baseline without gradient: the population's mean record",
+        family=Family.INVERSION,
+        adversaries=SERVERS,
+        source="prior-only baseline",
+        module="attacks.inversion.prior",
+    ),
+    Entry(
+        id="dlg",
+        title="deep leakage from gradients",
+        family=Family.INVERSION,
+        adversaries=SERVERS,
+        source="Zhu et al. 2019, arXiv:1906.08935, section 3",
+        module="attacks.inversion.dlg",
+        baseline="prior-mean",
+    ),
+    Entry(
+        id="idlg",
+        title="iDLG: records from gradients, labels read off the last layer",
+        family=Family.INVERSION,
+        adversaries=SERVERS,
+        source="Zhao et al. 2020, arXiv:2001.02610, section 3",
+        module="attacks.inversion.dlg:with_labels",
+        baseline="prior-mean",
+    ),
+    Entry(
+        id="inverting-gradients",
+        title="records whose gradients point the same way, and look like images",
+        family=Family.INVERSION,
+        adversaries=SERVERS,
+        source="Geiping et al. 2020, arXiv:2003.14053, section 4",
+        module="attacks.inversion.inverting_gradients",
+        baseline="prior-mean",
+    ),
+    Entry(
+        id="bayes-inversion",
+        title="likeliest records given a noisy gradient and the population",
+        family=Family.INVERSION,
+        adversaries=SERVERS,
+        source="after Balunovic et al. 2022, arXiv:2111.04706, section 4",
+        module="attacks.inversion.bayes",
+        baseline="prior-mean",
+    ),
+    Entry(
+        id="fedavg-unrolled",
+        title="records from several local steps, by training imitated step by step",
+        family=Family.INVERSION,
+        adversaries=SERVERS,
+        source="Dimitrov et al. 2022, arXiv:2206.12395, section 4",
+        module="attacks.inversion.fedavg:unrolled",
+        baseline="prior-mean",
+    ),
+    Entry(
+        id="fedavg-naive",
+        title="records from several local steps, taken for a single one",
+        family=Family.INVERSION,
+        adversaries=SERVERS,
+        source="the single-gradient approximation; Dimitrov et al. 2022, arXiv:2206.12395",
+        module="attacks.inversion.fedavg:naive",
+        baseline="prior-mean",
+    ),
+    Entry(
+        id="candidate-identification",
+        title="which record of a pool is in an update",
+        family=Family.IDENTIFICATION,
+        adversaries=SERVERS,
+        source="this project: likelihood ratio of the Gaussian mechanism",
+        module="attacks.inversion.candidates",
+    ),
+)

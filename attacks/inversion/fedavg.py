@@ -1,0 +1,154 @@
+"""Updates of several local steps: local training imitated step by step, and taken for one step."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import functional_call, grad, vmap
+
+from attacks.attack import Budget, probe_observations
+from attacks.inversion.dummies import DummyGradients
+from attacks.inversion.expected import CLIP_SLACK
+from attacks.inversion.inverting_gradients import CosineMatching
+from attacks.inversion.search import Search, Sent, no_step_alone
+from audit.core.errors import ViewError
+from audit.core.guesses import ReconstructionGuess
+from audit.core.views import Background, Observation, View
+
+
+class UnrolledTraining:
+    """What sets of dummy records would send after several local steps (``search.Sent``).
+
+    Every hospital takes its steps for itself, from the same model; each step is on all of its
+    records, clipped one by one where the recipe says so, with the recipe's momentum. What is
+    returned is minus the mean update over the learning rate, as a gradient is.
+
+    Args:
+        background: Architecture and recipe.
+        one: Steps, learning rate and hospitals; every observation of a group has the same.
+    """
+
+    def __init__(self, background: Background, one: Observation) -> None:
+        self._plain = DummyGradients(background, one.weights)
+        self.parameters, self.dtype = self._plain.parameters * one.steps, self._plain.dtype
+        self._steps, self._rate = one.steps, one.learning_rate
+        self._hospitals = len(one.clients)
+        self._momentum, self._norm = background.recipe.momentum, background.recipe.max_grad_norm
+        self._scale = background.recipe.loss_scale
+
+    def target(self, gradient: dict[str, Any]) -> Tensor:
+        """Return an observed gradient as one vector."""
+        return self._plain.target(gradient)
+
+    def __call__(self, records: Tensor, labels: Tensor, shares: Tensor) -> Tensor:
+        """Return the gradient of every set, shape (sets, parameters)."""
+        sets, count = shares.shape
+        each = count // self._hospitals
+        apart = (sets * self._hospitals, each)
+        x, y = records.reshape(*apart, *records.shape[2:]), labels.reshape(*apart, -1)
+        part = shares.reshape(sets, self._hospitals, each).sum(dim=2)
+        moved = self._train(x, y).view(sets, self._hospitals, -1)
+        return torch.einsum("sh,shp->sp", part, moved)
+
+    def _train(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return minus the update over the learning rate of each hospital, shape (hospitals, p)."""
+        start = self._plain.weights
+        weights = {n: w.expand(len(x), *w.shape) for n, w in start.items()}
+        speed: dict[str, Tensor] = {}
+        for _ in range(self._steps):
+            slope = self._slope(weights, x, y)
+            speed = {
+                n: g + self._momentum * speed[n] if n in speed else g for n, g in slope.items()
+            }
+            weights = {n: w - self._rate * speed[n] for n, w in weights.items()}
+        parts = [(start[n] - w).flatten(1) / self._rate for n, w in weights.items()]
+        return torch.cat(parts, dim=1)
+
+    def _slope(self, weights: dict[str, Tensor], x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """Return every hospital's mean gradient at its own weights."""
+        count = x.shape[1]
+        if self._norm is None:
+            mean: dict[str, Tensor] = vmap(grad(self._loss))(weights, x, y)
+            return mean
+        own = vmap(vmap(grad(self._loss), in_dims=(None, 0, 0)))(
+            weights, x[:, :, None], y[:, :, None]
+        )
+        norms = torch.cat([g.flatten(2) for g in own.values()], dim=2).norm(dim=2)
+        factors = (self._norm / (norms + CLIP_SLACK)).clamp(max=self._scale) / count
+        return {n: torch.einsum("hr,hr...->h...", factors, g) for n, g in own.items()}
+
+    def _loss(self, weights: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+        logits = functional_call(self._plain.module, weights, (x,)) + self._plain.offsets
+        loss: Tensor = -(y * logits.log_softmax(dim=1)).sum(dim=1).mean()
+        return loss
+
+
+@dataclass(frozen=True, kw_only=True)
+class FedAvgInversion:
+    """Invert probes of several local steps.
+
+    Args:
+        unrolled: Whether local training is imitated; else its update is taken for one gradient.
+        solver: How dummies are fitted.
+        restarts: Starts; the one with the smallest loss is kept.
+        most_records: Larger probes are skipped.
+    """
+
+    unrolled: bool
+    solver: CosineMatching
+    restarts: int
+    most_records: int
+
+    def guess(self, view: View, rng: np.random.Generator) -> ReconstructionGuess:
+        """Reconstruct every probe of several steps that is small enough.
+
+        Raises:
+            ViewError: The view has no probes, or its model leaves no gradient path.
+        """
+        name = "fedavg-unrolled" if self.unrolled else "fedavg-naive"
+        if all(one.steps == 1 for one in probe_observations(view, name)):
+            raise ViewError(
+                f"{name} needs probes of several local steps, and this run recorded none (see "
+                "`probes.local_steps`)"
+            )
+        search = Search(
+            attack=name,
+            restarts=self.restarts,
+            most_records=self.most_records,
+            refuses=no_step_alone,
+        )
+        return search.run(view, self.solver, rng, _unrolled if self.unrolled else _naive)
+
+
+def _unrolled(background: Background, one: Observation) -> Sent:
+    return UnrolledTraining(background, one)
+
+
+def _naive(background: Background, one: Observation) -> Sent:
+    return DummyGradients(background, one.weights)
+
+
+def unrolled(budget: Budget) -> FedAvgInversion:
+    """Return the attack that imitates local training."""
+    return _at(budget, imitates=True)
+
+
+def naive(budget: Budget) -> FedAvgInversion:
+    """Return the attack that takes an update for one gradient."""
+    return _at(budget, imitates=False)
+
+
+def _at(budget: Budget, *, imitates: bool) -> FedAvgInversion:
+    iterations, restarts, most = {
+        Budget.QUICK: (100, 1, 4),
+        Budget.STANDARD: (300, 2, 16),
+        Budget.THOROUGH: (1000, 4, 48),
+    }[budget]
+    return FedAvgInversion(
+        unrolled=imitates,
+        solver=CosineMatching(iterations=iterations),
+        restarts=restarts,
+        most_records=most,
+    )

@@ -1,0 +1,275 @@
+"""Many observations inverted at once: what is searched for, from which starts, and what is kept."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from attacks.attack import gradient_of, probe_observations, records_in
+from attacks.inversion.dummies import DummyGradients, reachable
+from attacks.inversion.labels import LabelReader
+from audit.core.errors import ViewError
+from audit.core.guesses import Reconstruction, ReconstructionGuess
+from audit.core.views import Background, Observation, View
+
+MOST_VALUES = 60_000_000
+"""Entries of per-record gradients that are held at once; a few copies of them are alive."""
+
+
+class Sent(Protocol):
+    """What sets of dummy records would have sent, as one gradient a set (``DummyGradients``)."""
+
+    parameters: int
+    dtype: torch.dtype
+
+    def target(self, gradient: dict[str, NDArray[np.float64]]) -> Tensor:
+        """Return an observed gradient as one vector."""
+        ...
+
+    def __call__(self, records: Tensor, labels: Tensor, shares: Tensor) -> Tensor:
+        """Return the gradient of every set, shape (sets, parameters)."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """Sets of dummies, each to be fitted to one target.
+
+    Args:
+        background: Auxiliary knowledge.
+        sent: What a set would send.
+        targets: Shape (sets, parameters).
+        labels: One-hot, shape (sets, records, classes).
+        shares: Each record's part of its set's mean, shape (sets, records).
+        noise: Standard deviation of the noise in each coordinate of the targets; 0 without DP.
+        start: Random numbers in [0, 1), one for each value of the records.
+    """
+
+    background: Background
+    sent: Sent
+    targets: Tensor
+    labels: Tensor
+    shares: Tensor
+    noise: float
+    start: Tensor
+
+    def gradients(self, records: Tensor) -> Tensor:
+        """Return what the sets send with these records, shape (sets, parameters)."""
+        return self.sent(records, self.labels, self.shares)
+
+
+class Solver(Protocol):
+    """How a problem is solved."""
+
+    def solve(self, problem: Problem) -> tuple[Tensor, Tensor]:
+        """Return records of shape (sets, records, *record shape), and the loss of each set."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """Inverts every observation that is small enough, and a random gradient beside each.
+
+    Args:
+        attack: Id, for errors.
+        restarts: Starts from new noise; the one with the smallest matching loss is kept.
+        most_records: Observations of more records are skipped, with that as the reason.
+        refuses: Why an observation is not for this attack; None: it is.
+    """
+
+    attack: str
+    restarts: int
+    most_records: int
+    refuses: Callable[[Observation], str | None]
+
+    def run(
+        self,
+        view: View,
+        solver: Solver,
+        rng: np.random.Generator,
+        sent: Callable[[Background, Observation], Sent] = lambda background, one: DummyGradients(
+            background, one.weights
+        ),
+    ) -> ReconstructionGuess:
+        """Return what was found.
+
+        Args:
+            view: A server's.
+            solver: How dummies are fitted.
+            rng: Starts and random gradients.
+            sent: How a hospital's step is imitated.
+
+        Raises:
+            ViewError: The view has no probes, or its model leaves no gradient path.
+        """
+        skipped: dict[str, str] = {}
+        chosen = []
+        for one in probe_observations(view, self.attack):
+            reason = self._reason(one)
+            if reason is None:
+                chosen.append(one)
+            else:
+                skipped[one.name] = reason
+        found: dict[str, Reconstruction | None] = {}
+        controls: dict[str, Reconstruction | None] = {}
+        for group in _alike(chosen):
+            made = sent(view.background, group[0])
+            if isinstance(made, DummyGradients):
+                start = torch.from_numpy(view.background.population.inputs[:1])[None]
+                reachable(made, start.to(made.dtype), self.attack)
+            both = [*group, *(_random(one, rng) for one in group)]
+            done = [
+                self._kept(one, records, losses, labels)
+                for problem, part, labels in self._problems(both, view.background, made, rng)
+                for one, records, losses, labels in self._solved(solver, problem, part, labels)
+            ]
+            for one, real, control in zip(
+                group, done[: len(group)], done[len(group) :], strict=True
+            ):
+                found[one.name], controls[one.name] = real, control
+        for name, reconstruction in found.items():
+            if reconstruction is None:
+                skipped[name] = "every restart diverged"
+        kept = [one for one in found.values() if one is not None]
+        return ReconstructionGuess(
+            reconstructions=tuple(kept),
+            skipped=skipped,
+            controls=tuple(c for c in (controls[one.observation] for one in kept) if c is not None),
+        )
+
+    def _reason(self, one: Observation) -> str | None:
+        count = records_in(one)
+        if count > self.most_records:
+            return f"{count} records: more than the {self.most_records} of this budget"
+        if not all(np.isfinite(part).all() for part in one.update.values()):
+            return "its update is not finite"
+        return self.refuses(one)
+
+    def _problems(
+        self,
+        group: Sequence[Observation],
+        background: Background,
+        sent: Sent,
+        rng: np.random.Generator,
+    ) -> Iterator[tuple[Problem, Sequence[Observation], NDArray[np.int64]]]:
+        """Yield as many observations at once as memory allows, with the labels read off them."""
+        reader = LabelReader(background, group[0].weights)
+        count, shape = records_in(group[0]), background.architecture.input_shape
+        at_once = max(1, MOST_VALUES // (count * sent.parameters * self.restarts))
+        for begin in range(0, len(group), at_once):
+            part = group[begin : begin + at_once]
+            labels = np.stack([reader.labels(one, count) for one in part])
+            hot = torch.from_numpy(np.eye(background.architecture.classes)[labels])
+            shares = torch.from_numpy(np.stack([_shares(one) for one in part]))
+            targets = torch.stack([sent.target(gradient_of(one)) for one in part])
+            start = torch.from_numpy(rng.random((len(part) * self.restarts, count, *shape)))
+            problem = Problem(
+                background=background,
+                sent=sent,
+                targets=targets.repeat_interleave(self.restarts, 0),
+                labels=hot.to(sent.dtype).repeat_interleave(self.restarts, 0),
+                shares=shares.to(sent.dtype).repeat_interleave(self.restarts, 0),
+                noise=noise_in(part[0], background),
+                start=start.to(sent.dtype),
+            )
+            yield problem, part, labels
+
+    def _solved(
+        self,
+        solver: Solver,
+        problem: Problem,
+        part: Sequence[Observation],
+        labels: NDArray[np.int64],
+    ) -> Iterator[tuple[Observation, Tensor, Tensor, NDArray[np.int64]]]:
+        """Yield each observation with its restarts' records and losses, and its labels."""
+        records, losses = solver.solve(problem)
+        records = records.detach().view(len(part), self.restarts, *problem.start.shape[1:])
+        losses = losses.detach().view(len(part), self.restarts)
+        yield from zip(part, records, losses, labels, strict=True)
+
+    def _kept(
+        self, one: Observation, records: Tensor, losses: Tensor, labels: NDArray[np.int64]
+    ) -> Reconstruction | None:
+        finite = torch.where(losses.isfinite(), losses, torch.inf)
+        best = int(finite.argmin())
+        if not (losses[best].isfinite() and records[best].isfinite().all()):
+            return None
+        return Reconstruction(
+            observation=one.name,
+            clients=one.clients,
+            records=records[best].float().numpy(),
+            labels=labels.astype(np.int64),
+            objective=float(losses[best]),
+        )
+
+
+def noise_in(one: Observation, background: Background) -> float:
+    """Return the deviation of DP noise in each coordinate of an observation's gradient."""
+    recipe = background.recipe
+    if recipe.noise_multiplier is None or recipe.max_grad_norm is None or not one.records:
+        return 0.0
+    shares = float(np.square(one.shares).sum() * one.steps) ** 0.5
+    return float(recipe.noise_multiplier * recipe.max_grad_norm / one.records * shares)
+
+
+def single_step(one: Observation) -> str | None:
+    """Refuse observations of several steps (``Search.refuses``)."""
+    return None if one.steps == 1 else f"{one.steps} local steps: see fedavg-unrolled"
+
+
+def no_step_alone(one: Observation) -> str | None:
+    """Refuse observations of a single step (``Search.refuses``)."""
+    return None if one.steps > 1 else "a single step: see inverting-gradients"
+
+
+def _alike(observations: Sequence[Observation]) -> Iterator[list[Observation]]:
+    """Yield observations of the same model, number of records, hospitals and steps together."""
+
+    def kind(one: Observation) -> tuple[int, int, int, int]:
+        return one.round, records_in(one), len(one.clients), one.steps
+
+    for _, group in groupby(sorted(observations, key=kind), key=kind):
+        rest = list(group)
+        while rest:
+            first = rest[0].weights
+            same = [one for one in rest if _equal(one.weights, first)]
+            yield same
+            rest = [one for one in rest if not _equal(one.weights, first)]
+
+
+def _equal(a: object, b: object) -> bool:
+    return a is b or all(np.array_equal(a[name], b[name]) for name in b)  # type: ignore[index,attr-defined]
+
+
+def _random(one: Observation, rng: np.random.Generator) -> Observation:
+    """Return the observation with a random update of the same norm."""
+    norm = sum(float(np.vdot(part, part)) for part in one.update.values()) ** 0.5
+    drawn = {name: rng.standard_normal(part.shape) for name, part in one.update.items()}
+    length = sum(float(np.vdot(part, part)) for part in drawn.values()) ** 0.5
+    update = {name: (part * norm / length).astype(np.float32) for name, part in drawn.items()}
+    return replace(one, update=update)
+
+
+def _shares(one: Observation) -> NDArray[np.float64]:
+    each = [share / (one.records or 1) for share in one.shares]
+    return np.repeat(each, one.records or 1)
+
+
+def image_like(background: Background) -> bool:
+    """Say whether records are images of (channels, height, width)."""
+    return len(background.architecture.input_shape) == 3
+
+
+def refuse_tables(background: Background, attack: str) -> None:
+    """Check that records are images.
+
+    Raises:
+        ViewError: They are not.
+    """
+    if not image_like(background):
+        raise ViewError(f"{attack} needs images; these records are tables")

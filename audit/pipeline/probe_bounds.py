@@ -1,0 +1,60 @@
+"""How often a probe's own mechanism lets any attack name a record of it."""
+
+from collections.abc import Mapping
+
+from audit import stats
+from audit.core.config import CellConfig, Config
+from audit.scoring import POOLS
+from training.plan import probe_sessions
+
+
+def hidden_by(config: Config, clients: tuple[str, ...], noise_multiplier: float) -> float:
+    """Return the noise multiplier that protects a record in a single step's mean over hospitals.
+
+    Every hospital adds its own noise, so a mean over several hides more; the largest hospital's
+    records, by weight, are hidden least.
+
+    Args:
+        config: The whole configuration.
+        clients: Whose updates are in the mean.
+        noise_multiplier: Of each hospital.
+    """
+    public = config.aggregation.weights or {}
+    weights = [float(public.get(client, 1)) for client in clients]
+    return float(noise_multiplier * sum(w * w for w in weights) ** 0.5 / max(weights))
+
+
+def probe_bounds(
+    config: Config,
+    cell: CellConfig,
+    observations: Mapping[str, tuple[str, ...]],
+    noise_multiplier: float | None,
+) -> dict[str, dict[str, float]]:
+    """Return the reconstruction-robustness bound of each observation of a probe.
+
+    Other hospitals' noise is counted only where every local step is one aggregation: of several
+    steps the server sees the sum of each hospital's own path.
+
+    Args:
+        config: The whole configuration.
+        cell: Which cell.
+        observations: Name to the hospitals in it.
+        noise_multiplier: Of each hospital; None: without DP nothing is bounded.
+
+    Returns:
+        Observation to identification metric to the bound, a rate.
+    """
+    if noise_multiplier is None or not cell.private:
+        return {}
+    steps = {probe.name: probe.steps for probe in probe_sessions(config.probes)}
+    found = {}
+    for name, clients in observations.items():
+        count = steps[name.partition("|")[0]]
+        hidden = hidden_by(config, clients, noise_multiplier) if count == 1 else noise_multiplier
+        found[name] = {
+            metric: stats.reconstruction_bound(
+                1 / among, noise_multiplier=hidden, sample_rate=1.0, steps=count
+            )
+            for metric, among in POOLS.items()
+        }
+    return found
