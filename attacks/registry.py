@@ -15,6 +15,7 @@ class Family(StrEnum):
 
     MEMBERSHIP = "membership"
     INVERSION = "inversion"
+    LABELS = "labels"
     ATTRIBUTE = "attribute"
     AUDIT = "dp-audit"
 
@@ -200,6 +201,23 @@ _ALL = (
         source="Zhu et al. 2019, arXiv:1906.08935, section 3",
         module="attacks.inversion.dlg",
         baseline="prior-mean",
+    ),
+    Entry(
+        id="label-prior",
+        title="baseline without gradient: the population's class shares",
+        family=Family.LABELS,
+        adversaries=_SERVERS,
+        source="prior-only baseline",
+        module="attacks.inversion.label_prior",
+    ),
+    Entry(
+        id="label-counts",
+        title="records of each class, from the last layer's gradient",
+        family=Family.LABELS,
+        adversaries=_SERVERS,
+        source="after iDLG, arXiv:2001.02610, LLG, arXiv:2105.09369, and iLRG (ICLR 2023)",
+        module="attacks.inversion.label_counts",
+        baseline="label-prior",
     ),
     Entry(
         id="attribute-imputation",

@@ -10,6 +10,7 @@ from audit.core.guesses import (
     AttributeGuess,
     Coincidence,
     Guess,
+    LabelCountGuess,
     MembershipGuess,
     Reconstruction,
     ReconstructionGuess,
@@ -53,6 +54,18 @@ def _pack(guess: Guess) -> Parcel:
             arrays={"categories": guess.categories, "scores": guess.scores},
             fields={"kind": "attribute", "candidates": list(guess.candidates)},
         )
+    if isinstance(guess, LabelCountGuess):
+        return Parcel(
+            arrays={f"{i}.counts": counts for i, counts in enumerate(guess.counts.values())},
+            fields={
+                "kind": "labels",
+                "observations": list(guess.counts),
+                "clients": [",".join(guess.clients[name]) for name in guess.counts],
+                "shares": [",".join(map(repr, guess.shares[name])) for name in guess.counts],
+                "skipped": list(guess.skipped),
+                "reasons": list(guess.skipped.values()),
+            },
+        )
     done = guess.reconstructions
     arrays: dict[str, NDArray[np.generic]] = {}
     for i, reconstruction in enumerate(done):
@@ -91,6 +104,21 @@ def _unpack(parcel: Parcel) -> Guess:
             scores=parcel.arrays["scores"].astype(np.float64),
         )
     observations, clients = _texts(fields["observations"]), _texts(fields["clients"])
+    skipped = dict(zip(_texts(fields["skipped"]), _texts(fields["reasons"]), strict=True))
+    if fields["kind"] == "labels":
+        pairs = zip(observations, _texts(fields["shares"]), strict=True)
+        return LabelCountGuess(
+            counts={
+                name: parcel.arrays[f"{i}.counts"].astype(np.float64)
+                for i, name in enumerate(observations)
+            },
+            clients={
+                name: tuple(text.split(","))
+                for name, text in zip(observations, clients, strict=True)
+            },
+            shares={name: tuple(map(float, text.split(","))) for name, text in pairs},
+            skipped=skipped,
+        )
     objectives = [float(text) for text in _texts(fields["objectives"])]
     return ReconstructionGuess(
         reconstructions=tuple(
@@ -103,7 +131,7 @@ def _unpack(parcel: Parcel) -> Guess:
             )
             for i, name in enumerate(observations)
         ),
-        skipped=dict(zip(_texts(fields["skipped"]), _texts(fields["reasons"]), strict=True)),
+        skipped=skipped,
     )
 
 

@@ -9,7 +9,13 @@ from attacks.registry import ATTACKS, Canary, Entry, Family
 from audit import stats
 from audit.core.audits import AuditRecord
 from audit.core.config import Config
-from audit.core.guesses import AttributeGuess, Guess, MembershipGuess, ReconstructionGuess
+from audit.core.guesses import (
+    AttributeGuess,
+    Guess,
+    LabelCountGuess,
+    MembershipGuess,
+    ReconstructionGuess,
+)
 from audit.core.randomness import named_generator
 from audit.core.scores import Score
 from audit.disclosure.canaries import (
@@ -29,6 +35,7 @@ from audit.scoring import (
     AUDIT_METRICS,
     HOSPITAL_METRICS,
     INVERSION_METRICS,
+    LABEL_METRICS,
     MEMBERSHIP_METRICS,
     Claimed,
     Origin,
@@ -37,6 +44,7 @@ from audit.scoring import (
     score_attribute,
     score_audit,
     score_hospitals,
+    score_labels,
     score_membership,
     score_one_run,
     score_reconstruction,
@@ -108,12 +116,22 @@ class Grader:
                 self._vault.membership().member,
                 origin,
             )
+        rng = named_generator(self._config.seed, "attack", task.name, "bootstrap")
+        if isinstance(guess, LabelCountGuess):
+            return score_labels(
+                guess,
+                baseline if isinstance(baseline, LabelCountGuess) else None,
+                self._vault.victims(),
+                self._vault.class_counts(),
+                origin,
+                rng=rng,
+            )
         found = score_reconstruction(
             guess,
             baseline if isinstance(baseline, ReconstructionGuess) else None,
             self._vault.victims(),
             origin,
-            rng=named_generator(self._config.seed, "attack", task.name, "bootstrap"),
+            rng=rng,
         )
         public = bool(self._run.record["dataset"]["public"])
         folder = self._run.attack_folder(origin.cell, origin.adversary, origin.attack)
@@ -198,5 +216,6 @@ def metrics_of(entry: Entry) -> tuple[str, ...]:
     return {
         Family.MEMBERSHIP: MEMBERSHIP_METRICS,
         Family.INVERSION: INVERSION_METRICS,
+        Family.LABELS: LABEL_METRICS,
         Family.AUDIT: AUDIT_METRICS,
     }[entry.family]

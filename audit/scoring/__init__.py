@@ -16,6 +16,8 @@ from audit.scoring.hospital_estimate import score_hospitals as score_hospitals
 from audit.scoring.inversion import INVERSION_METRICS as INVERSION_METRICS
 from audit.scoring.inversion import InversionScores as InversionScores
 from audit.scoring.inversion import score_reconstruction as score_reconstruction
+from audit.scoring.labels import LABEL_METRICS as LABEL_METRICS
+from audit.scoring.labels import score_labels as score_labels
 from audit.scoring.membership import MEMBERSHIP_METRICS as MEMBERSHIP_METRICS
 from audit.scoring.membership import score_membership as score_membership
 from audit.scoring.origin import Origin as Origin
