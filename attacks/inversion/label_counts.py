@@ -30,10 +30,13 @@ Array = NDArray[np.float64]
 ID = "label-counts"
 
 LIKENESS = 100.0
-"""A probe's hospital is expected to be as unlike the population as that many records drawn from it."""
+"""A probe's hospital is taken to differ from the population as so many records drawn from it."""
 
-LIKENESSES = np.geomspace(1.0, 1000.0, 25)
-"""The same of the hospitals of rounds: the one that their updates make most probable is taken."""
+LIKENESSES = tuple(np.geomspace(1.0, 1000.0, 25).tolist())
+"""The same of the hospitals of rounds, to choose from by their updates."""
+
+DOUBT = 3.0
+"""Nats of evidence that it takes to believe hospitals less like the population than others say."""
 
 ROUNDING = 1e-6
 """Error of an update's coordinate by single precision and the masks' grid, model units."""
@@ -113,15 +116,41 @@ class LabelCounts:
 
 @dataclass(frozen=True, kw_only=True)
 class _Equations:
-    """What updates say of shares: half s'Ks - k's, as far as it depends on the shares s.
+    """What updates say of shares s: half s'Ks - k's, half the squared misfit less a constant.
 
     Args:
         curvature: K, shape (classes, classes).
         slope: k, shape (classes,).
+        square: The squared misfit at no shares at all, in variances.
+        seen: How many numbers it is about.
     """
 
     curvature: Array
     slope: Array
+    square: float
+    seen: int
+
+    def less_sure(self, prior: Array, apart: Array) -> "_Equations":
+        """Return the same with larger variances, where random shares do not explain what was seen.
+
+        Gradients of a trained model are mostly near 0 with a few large ones, which a covariance
+        from few records does not foresee.
+
+        Args:
+            prior: Mean shares.
+            apart: Covariance of random shares around them.
+        """
+        left = self.slope - self.curvature @ prior
+        misfit = self.square - prior @ (self.slope + left)
+        system = np.eye(len(prior)) + self.curvature @ apart
+        unexplained = float(misfit - left @ apart @ np.linalg.solve(system, left))
+        factor = max(1.0, unexplained / self.seen)
+        return _Equations(
+            curvature=self.curvature / factor,
+            slope=self.slope / factor,
+            square=self.square / factor,
+            seen=self.seen,
+        )
 
 
 class _Models:
@@ -162,11 +191,12 @@ def _probe_counts(probe: Observation, models: _Models, prior: Array) -> Array:
     seen = directions.along(gradient_of(probe))
     deviation = _noise(background, probe, steps=1.0)
     equations = _equations(background, probe, directions, expected, seen, deviation=deviation)
-    alike = (1 + LIKENESS) / (records + LIKENESS)
+    alike = records * (1 + LIKENESS) / (records + LIKENESS)
+    equations = equations.less_sure(prior, _covariance(prior) / alike)
     lower = np.zeros(len(prior))
     if directions.is_bias:
         lower = _certain(background, probe, seen, deviation) * (prior > 0)
-    return whole_counts(records * _posterior(equations, prior, alike * records, lower))
+    return whole_counts(records * _posterior(equations, prior, alike, lower))
 
 
 def _certain(background: Background, probe: Observation, seen: Array, deviation: float) -> Array:
@@ -204,31 +234,35 @@ def _sender_equations(updates: list[Observation], models: _Models, prior: Array)
                 expected,
                 seen,
                 deviation=_noise(background, update, steps=steps),
+                rounds=len(updates),
                 more=expected.means @ drawn @ expected.means.T,
             )
         )
     return _Equations(
         curvature=np.sum([one.curvature for one in said], axis=0),
         slope=np.sum([one.slope for one in said], axis=0),
+        square=sum(one.square for one in said),
+        seen=sum(one.seen for one in said),
     )
 
 
 def _sender_shares(equations: dict[str, _Equations], prior: Array) -> dict[str, Array]:
-    """Return each sender's shares, with a prior as wide as all updates together make it."""
+    """Return each sender's shares, with a prior as narrow as all updates together allow."""
     if not equations:
         return {}
-    apart = np.diag(prior) - np.outer(prior, prior)
+    apart = _covariance(prior)
 
     def evidence(alike: float) -> float:
         total = 0.0
         for one in equations.values():
             left = one.slope - one.curvature @ prior
             system = np.eye(len(prior)) + one.curvature @ apart / alike
-            total += left @ (apart / alike) @ np.linalg.solve(system, left)
-            total -= np.linalg.slogdet(system).logabsdet
+            total += float(left @ (apart / alike) @ np.linalg.solve(system, left)) / 2
+            total -= float(np.linalg.slogdet(system).logabsdet) / 2
         return total
 
-    alike = max(LIKENESSES.tolist(), key=evidence)
+    found = [evidence(alike) for alike in LIKENESSES]
+    alike = max(a for a, one in zip(LIKENESSES, found, strict=True) if one >= max(found) - DOUBT)
     free = np.zeros(len(prior))
     return {name: _posterior(one, prior, alike, free) for name, one in equations.items()}
 
@@ -241,16 +275,26 @@ def _equations(
     seen: Array,
     *,
     deviation: float,
+    rounds: int = 1,
     more: Array | float = 0.0,
 ) -> _Equations:
-    """Weigh what was seen along directions by all that makes it differ from what is expected."""
+    """Weigh what was seen along directions by all that makes it differ from what is expected.
+
+    The population's own sampling error is the same in all rounds that are added up: it counts in
+    each as if there were so many of it, so that it does not average out.
+    """
     known = len(background.population.labels)
-    sampling = 1 / independent_records(background, update) + 1 / known
+    sampling = 1 / independent_records(background, update) + rounds / known
     variance = sampling * expected.spread + deviation**2 * directions.products + more
     size = float(np.trace(variance)) / len(seen) or np.finfo(np.float64).eps
     variance = variance + RIDGE * size * np.eye(len(seen))
     weighted = np.linalg.solve(variance, expected.means)
-    return _Equations(curvature=expected.means.T @ weighted, slope=weighted.T @ seen)
+    return _Equations(
+        curvature=expected.means.T @ weighted,
+        slope=weighted.T @ seen,
+        square=float(seen @ np.linalg.solve(variance, seen)),
+        seen=len(seen),
+    )
 
 
 def _posterior(equations: _Equations, prior: Array, alike: float, lower: Array) -> Array:
@@ -264,6 +308,11 @@ def _posterior(equations: _Equations, prior: Array, alike: float, lower: Array) 
         lower[known],
     )
     return shares
+
+
+def _covariance(prior: Array) -> Array:
+    """Return the covariance of the class of one record, shape (classes, classes)."""
+    return np.diag(prior) - np.outer(prior, prior)
 
 
 def _noise(background: Background, update: Observation, *, steps: float) -> float:

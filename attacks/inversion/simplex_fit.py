@@ -27,7 +27,9 @@ def fit_shares(curvature: Array, slope: Array, lower: Array) -> Array:
         ValueError: The bounds leave no room.
     """
     if lower.min() < 0 or lower.sum() > 1 + SLACK:
-        raise ValueError(f"lower bounds add up to {lower.sum():g}: expected non-negative, at most 1")
+        raise ValueError(
+            f"lower bounds add up to {lower.sum():g}: expected non-negative, at most 1"
+        )
     held = np.zeros(len(slope), dtype=np.bool_)
     shares = lower.copy()
     for _ in range(4 * len(slope)):

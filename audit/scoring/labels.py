@@ -64,9 +64,9 @@ def score_labels(
         ]
         chance = float(np.mean(others)) if others else None
         fields = interval_fields(_interval(np.array(values), rng))
-        scores.append(origin.score(*LABEL_METRICS, slice=part, chance=chance, **fields))
+        scores.append(origin.score("label_accuracy", slice=part, chance=chance, **fields))
     return scores + [
-        origin.score(*LABEL_METRICS, slice=part, outcome=Outcome.NOT_RUN, reason=reason)
+        origin.score("label_accuracy", slice=part, outcome=Outcome.NOT_RUN, reason=reason)
         for part, reason in sorted(reasons.items())
         if part not in groups
     ]
@@ -81,7 +81,9 @@ def _agreement(
     """Return the overlap of guessed and true shares: 1 less their total variation distance."""
     counts, clients = guess.counts[name], guess.clients[name]
     if not np.isfinite(counts).all() or counts.min() < 0 or not counts.sum() > 0:
-        raise ValueError(f"counts of {name} are {counts}: expected non-negative numbers, some not 0")
+        raise ValueError(
+            f"counts of {name} are {counts}: expected non-negative numbers, some not 0"
+        )
     if _slice(name) == ROUNDS:
         own = [(hospitals or {})[client] for client in clients]
         parts = zip(guess.shares[name], own, strict=True)
