@@ -15,6 +15,7 @@ class Family(StrEnum):
     MEMBERSHIP = "membership"
     INVERSION = "inversion"
     IDENTIFICATION = "identification"
+    LABELS = "labels"
     ATTRIBUTE = "attribute"
     AUDIT = "dp-audit"
 

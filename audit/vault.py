@@ -126,6 +126,33 @@ class Vault:
         """
         return read_parcel(self._need("victims.safetensors"))
 
+    def write_class_counts(self, counts: Mapping[str, NDArray[np.int64]]) -> None:
+        """Record how many records of each class a hospital has.
+
+        Args:
+            counts: Hospital to counts, shape (classes,).
+        """
+        write_json(
+            self.path / "class_counts.json",
+            {
+                "schema": "audit-class-counts/v1",
+                "hospitals": {client: of_class.tolist() for client, of_class in counts.items()},
+            },
+        )
+
+    def class_counts(self) -> dict[str, NDArray[np.int64]] | None:
+        """Return what ``write_class_counts`` wrote; None: the run is older than that.
+
+        Raises:
+            MissingEvidenceError: The secrets were deleted.
+        """
+        self._need("membership.json")
+        path = self.path / "class_counts.json"
+        if not path.is_file():
+            return None
+        kept = read_json(path)["hospitals"]
+        return {client: np.array(counts, dtype=np.int64) for client, counts in kept.items()}
+
     def canary_key(self, fresh: Callable[[], bytes]) -> bytes:
         """Return the key from which the coins of canaries follow; it is made once a run.
 

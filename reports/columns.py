@@ -81,7 +81,7 @@ def main_series(rows: Sequence[Row]) -> list[Series]:
     if any(s.metric == "auc" and s.adversary == "recipient" for s in found):
         found = {s for s in found if s.metric != "auc" or s.adversary != "query"}
     smallest: dict[tuple[str, str, str], Series] = {}
-    for series in sorted(found, key=lambda s: (_size(s.slice), s)):
+    for series in sorted(found, key=lambda s: (slice_rank(s.slice), s)):
         smallest.setdefault((series.metric, series.adversary, series.attack), series)
     return sorted(
         smallest.values(),
@@ -112,7 +112,7 @@ def adversary_rank(adversary: str) -> int:
     return list(Adversary).index(Adversary(adversary))
 
 
-def _size(name: str) -> tuple[int, ...]:
+def slice_rank(name: str) -> tuple[int, ...]:
     """``round-1/batch-4`` is (4, 1): by batch first; members come before others."""
     if "/" not in name:
         return (0, int(name == "nonmembers"))

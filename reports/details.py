@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from audit.core.adversaries import Adversary
-from reports.columns import STRONGEST, Row, adversary_rank, audits_of, cell_title
+from reports.columns import STRONGEST, Row, adversary_rank, audits_of, cell_title, slice_rank
 
 NOT_MEASURED = "–"
 WHOLES = ("patients", "hospitals")
@@ -17,13 +17,16 @@ Score = Mapping[str, Any]
 
 
 def render_details(table: Mapping[str, Any]) -> RenderableType:
-    """Return membership inference by attack, its worst cases, and DP audits, for a terminal.
+    """Return membership by attack, its worst cases, labels and DP audits, for a terminal.
 
     Args:
         table: The content of ``table.json``.
     """
     rows: list[Row] = table["rows"]
-    return Group(_by_attack(rows), _worst(rows), *([_audits(rows)] if _audited(rows) else []))
+    labels = [_labels(rows)] if _with_chance(rows, "label_accuracy") else []
+    return Group(
+        _by_attack(rows), _worst(rows), *labels, *([_audits(rows)] if _audited(rows) else [])
+    )
 
 
 def _audited(rows: Sequence[Row]) -> bool:
@@ -82,6 +85,52 @@ def _by_attack(rows: Sequence[Row]) -> Table:
     for adversary, attack in sorted(attacks, key=lambda a: (adversary_rank(a[0]), a[1])):
         shown.add_row(adversary, attack, *(_three(row, adversary, attack) for row in rows))
     return shown
+
+
+def _labels(rows: Sequence[Row]) -> Table:
+    shown = Table(
+        title="Labels recovered from updates [95 %], and by the prior alone",
+        title_justify="left",
+        caption="Of probes, the part of the labels; of rounds, 1 less the total variation "
+        "distance from the hospital's class shares; of a rebuilt record, whether its label is so.",
+        caption_justify="left",
+    )
+    for heading in ("adversary", "attack", "of"):
+        shown.add_column(heading, no_wrap=True)
+    for row in rows:
+        shown.add_column(cell_title(row), justify="right")
+    attacks = _with_chance(rows, "label_accuracy")
+    parts = {
+        (s["adversary"], s["attack"], s["slice"])
+        for row in rows
+        for s in row["leakage"]
+        if s["metric"] == "label_accuracy" and (s["adversary"], s["attack"]) in attacks
+    }
+    for adversary, attack, part in sorted(
+        parts, key=lambda p: (adversary_rank(p[0]), p[1], slice_rank(p[2]))
+    ):
+        found = (_find(row, adversary, attack, "label_accuracy", part) for row in rows)
+        shown.add_row(adversary, attack, part, *(_beside_chance(score) for score in found))
+    return shown
+
+
+def _with_chance(rows: Sequence[Row], metric: str) -> set[tuple[str, str]]:
+    """Return adversary and attack of what was measured beside a baseline, which baselines lack."""
+    return {
+        (s["adversary"], s["attack"])
+        for row in rows
+        for s in row["leakage"]
+        if s["metric"] == metric and s["value"] is not None and s["chance"] is not None
+    }
+
+
+def _beside_chance(score: Score | None) -> str:
+    if score is None:
+        return NOT_MEASURED
+    if score["value"] is None:
+        return str(score["outcome"])
+    prior = "" if score["chance"] is None else f" (prior {score['chance']:.2f})"
+    return f"{score['value']:.2f}{prior}\n[{score['low']:.2f}, {score['high']:.2f}]"
 
 
 def _three(row: Row, adversary: str, attack: str) -> str:

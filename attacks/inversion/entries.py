@@ -73,4 +73,21 @@ ENTRIES = (
         source="this project: likelihood ratio of the Gaussian mechanism",
         module="attacks.inversion.candidates",
     ),
+    Entry(
+        id="label-prior",
+        title="baseline without gradient: the population's class shares",
+        family=Family.LABELS,
+        adversaries=SERVERS,
+        source="prior-only baseline",
+        module="attacks.inversion.label_prior",
+    ),
+    Entry(
+        id="label-counts",
+        title="records of each class, from the last layer's gradient",
+        family=Family.LABELS,
+        adversaries=SERVERS,
+        source="after iDLG, arXiv:2001.02610, LLG, arXiv:2105.09369, and iLRG (ICLR 2023)",
+        module="attacks.inversion.label_counts",
+        baseline="label-prior",
+    ),
 )

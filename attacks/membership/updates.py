@@ -85,7 +85,7 @@ def noise_variance(recipe: Recipe, clients: int = 1) -> float:
     """Return the variance of the DP noise in each coordinate of a sum of gradients."""
     if recipe.noise_multiplier is None or recipe.max_grad_norm is None:
         return 0.0
-    repeats = _repeats(recipe)
+    repeats = step_repeats(recipe)
     steps = float((repeats**2).sum()) / (recipe.sample_rate * float(repeats.sum())) ** 2
     return clients * steps * (recipe.noise_multiplier * recipe.max_grad_norm) ** 2
 
@@ -157,7 +157,7 @@ def _sum_of_gradients(recipe: Recipe, observation: Observation) -> Weights:
     Every step adds a record's gradient with the sampling rate as its probability, divided by the
     expected batch, and momentum repeats it in the steps that follow.
     """
-    a_record = _repeats(recipe).sum() * recipe.sample_rate / recipe.expected_batch_size
+    a_record = step_repeats(recipe).sum() * recipe.sample_rate / recipe.expected_batch_size
     factor = -len(observation.shares) / (a_record * observation.learning_rate)
     return {
         name: (factor * np.asarray(array, dtype=np.float64)).astype(np.float32)
@@ -165,7 +165,7 @@ def _sum_of_gradients(recipe: Recipe, observation: Observation) -> Weights:
     }
 
 
-def _repeats(recipe: Recipe) -> Array:
+def step_repeats(recipe: Recipe) -> Array:
     """Return how often the update contains the gradient of each step, momentum counted."""
     held = np.cumsum(recipe.momentum ** np.arange(recipe.local_steps, dtype=np.float64))
     return held[::-1]

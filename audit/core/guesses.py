@@ -110,4 +110,24 @@ class AttributeGuess:
     scores: NDArray[np.float64]
 
 
-Guess = MembershipGuess | ReconstructionGuess | IdentificationGuess | AttributeGuess
+@dataclass(frozen=True, kw_only=True)
+class LabelCountGuess:
+    """How many records of each class are behind each update.
+
+    Args:
+        counts: Observation, a probe's name or ``rounds|<clients>``, to the expected records of each
+            class over all its clients, shape (classes,); may be fractional.
+        clients: Observation to the hospitals whose records it mixes.
+        shares: Observation to each of these hospitals' part in the mean.
+        skipped: Observation to the reason why there are no counts for it.
+    """
+
+    counts: Mapping[str, NDArray[np.float64]]
+    clients: Mapping[str, tuple[str, ...]]
+    shares: Mapping[str, tuple[float, ...]]
+    skipped: Mapping[str, str] = field(default_factory=dict)
+
+
+Guess = (
+    MembershipGuess | ReconstructionGuess | IdentificationGuess | LabelCountGuess | AttributeGuess
+)

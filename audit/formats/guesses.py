@@ -11,6 +11,7 @@ from audit.core.guesses import (
     Coincidence,
     Guess,
     IdentificationGuess,
+    LabelCountGuess,
     MembershipGuess,
     Reconstruction,
     ReconstructionGuess,
@@ -69,6 +70,17 @@ def _pack(guess: Guess) -> Parcel:
                 **skipped,
             },
         )
+    if isinstance(guess, LabelCountGuess):
+        return Parcel(
+            arrays={f"{i}.counts": counts for i, counts in enumerate(guess.counts.values())},
+            fields={
+                "kind": "labels",
+                "observations": list(guess.counts),
+                "clients": [",".join(guess.clients[name]) for name in guess.counts],
+                "shares": [",".join(map(repr, guess.shares[name])) for name in guess.counts],
+                **skipped,
+            },
+        )
     done = (*guess.reconstructions, *guess.controls)
     arrays: dict[str, NDArray[np.generic]] = {}
     for i, reconstruction in enumerate(done):
@@ -115,6 +127,17 @@ def _unpack(parcel: Parcel) -> Guess:
             clients=tuple(clients),
             pool=tuple(_texts(fields["pool"])),
             scores=parcel.arrays["scores"].astype(np.float64),
+            skipped=skipped,
+        )
+    if fields["kind"] == "labels":
+        pairs = zip(observations, _texts(fields["shares"]), strict=True)
+        return LabelCountGuess(
+            counts={
+                name: parcel.arrays[f"{i}.counts"].astype(np.float64)
+                for i, name in enumerate(observations)
+            },
+            clients=dict(zip(observations, clients, strict=True)),
+            shares={name: tuple(map(float, text.split(","))) for name, text in pairs},
             skipped=skipped,
         )
     objectives = [float(text) for text in _texts(fields["objectives"])]

@@ -14,6 +14,7 @@ from audit.core.guesses import (
     AttributeGuess,
     Guess,
     IdentificationGuess,
+    LabelCountGuess,
     MembershipGuess,
     ReconstructionGuess,
 )
@@ -39,6 +40,7 @@ from audit.scoring import (
     HOSPITAL_METRICS,
     IDENTIFICATION_METRICS,
     INVERSION_METRICS,
+    LABEL_METRICS,
     MEMBERSHIP_METRICS,
     Claimed,
     Known,
@@ -50,6 +52,7 @@ from audit.scoring import (
     score_audit,
     score_hospitals,
     score_identification,
+    score_labels,
     score_membership,
     score_one_run,
     score_reconstruction,
@@ -159,7 +162,7 @@ class Grader:
         self,
         task: Task,
         origin: Origin,
-        guess: MembershipGuess | AttributeGuess | ReconstructionGuess,
+        guess: MembershipGuess | AttributeGuess | LabelCountGuess | ReconstructionGuess,
     ) -> list[Score]:
         if isinstance(guess, MembershipGuess):
             truth = self._vault.membership()
@@ -179,12 +182,22 @@ class Grader:
                 self._vault.membership().member,
                 origin,
             )
+        rng = named_generator(self._config.seed, "attack", task.name, "bootstrap")
+        if isinstance(guess, LabelCountGuess):
+            return score_labels(
+                guess,
+                baseline if isinstance(baseline, LabelCountGuess) else None,
+                self._vault.victims(),
+                self._vault.class_counts(),
+                origin,
+                rng=rng,
+            )
         found = score_reconstruction(
             guess,
             baseline if isinstance(baseline, ReconstructionGuess) else None,
             self._vault.victims(),
             origin,
-            rng=named_generator(self._config.seed, "attack", task.name, "bootstrap"),
+            rng=rng,
             known=self._known(task),
             bounds=self._bounds(
                 task, {one.observation: one.clients for one in guess.reconstructions}
@@ -276,5 +289,6 @@ def metrics_of(entry: Entry) -> tuple[str, ...]:
         Family.MEMBERSHIP: MEMBERSHIP_METRICS,
         Family.INVERSION: INVERSION_METRICS,
         Family.IDENTIFICATION: IDENTIFICATION_METRICS,
+        Family.LABELS: LABEL_METRICS,
         Family.AUDIT: AUDIT_METRICS,
     }[entry.family]

@@ -78,6 +78,15 @@ def prepare(config: Config, *, download: bool = False) -> Prepared:
     )
 
 
+def class_counts(prepared: Prepared) -> dict[str, NDArray[np.int64]]:
+    """Return how many records of each class each hospital has, for the vault."""
+    dataset = prepared.dataset
+    return {
+        client: np.bincount(dataset.y[part], minlength=dataset.classes)
+        for client, part in prepared.parts.items()
+    }
+
+
 def split_record(prepared: Prepared) -> dict[str, object]:
     """Return the split and partition as indices, for the vault."""
     return {

@@ -13,7 +13,13 @@ from audit.formats.parcels import read_weights, write_parcel
 from audit.pipeline.cells import cell_model, cell_plan
 from audit.pipeline.cost import training_cost
 from audit.pipeline.opening import agreed_config, create_run, with_kept_key
-from audit.pipeline.prepare import Prepared, ledger_root, prepare, split_record
+from audit.pipeline.prepare import (
+    Prepared,
+    class_counts,
+    ledger_root,
+    prepare,
+    split_record,
+)
 from audit.pipeline.privacy import CellPrivacy, cell_privacy, claims, probe_overflow
 from audit.pipeline.table import write_table
 from audit.pipeline.utility import Examiner
@@ -157,6 +163,7 @@ class _Run:
         if game.attribute is not None:
             self._vault.write_attributes(game.attribute.name, dict(game.category))
         self._vault.write_split(split_record(self._prepared))
+        self._vault.write_class_counts(class_counts(self._prepared))
         self._vault.write_victims(self._prepared.victims.truth(self._prepared.dataset))
         if self._config.privacy.noise_key is not None:
             self._vault.write_noise_key(self._config.privacy.noise_key)

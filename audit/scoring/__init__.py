@@ -18,6 +18,8 @@ from audit.scoring.identification import score_identification as score_identific
 from audit.scoring.inversion import INVERSION_METRICS as INVERSION_METRICS
 from audit.scoring.inversion import InversionScores as InversionScores
 from audit.scoring.inversion import score_reconstruction as score_reconstruction
+from audit.scoring.labels import LABEL_METRICS as LABEL_METRICS
+from audit.scoring.labels import score_labels as score_labels
 from audit.scoring.membership import MEMBERSHIP_METRICS as MEMBERSHIP_METRICS
 from audit.scoring.membership import score_membership as score_membership
 from audit.scoring.origin import Origin as Origin

@@ -14,7 +14,7 @@ from attacks.entry import Entry, Family
 from attacks.registry import ATTACKS, select
 from audit.core.adversaries import Adversary
 from audit.core.errors import ConfigError, ViewError
-from audit.core.guesses import Guess, MembershipGuess, ReconstructionGuess
+from audit.core.guesses import Guess, LabelCountGuess, MembershipGuess, ReconstructionGuess
 from audit.core.randomness import named_generator
 from audit.core.views import Background, View
 from audit.disclosure import Disclosure
@@ -65,6 +65,10 @@ def guess(entry: Entry, view: View) -> Guess:
 def same(a: Guess, b: Guess) -> bool:
     if isinstance(a, MembershipGuess) and isinstance(b, MembershipGuess):
         return a.candidates == b.candidates and a.scores.tobytes() == b.scores.tobytes()
+    if isinstance(a, LabelCountGuess) and isinstance(b, LabelCountGuess):
+        return (a.clients, a.shares, a.skipped) == (b.clients, b.shares, b.skipped) and all(
+            a.counts[name].tobytes() == b.counts[name].tobytes() for name in a.clients
+        )
     assert isinstance(a, ReconstructionGuess)
     assert isinstance(b, ReconstructionGuess)
     pairs = zip(a.reconstructions, b.reconstructions, strict=True)
