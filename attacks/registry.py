@@ -202,6 +202,15 @@ _ALL = (
         baseline="prior-mean",
     ),
     Entry(
+        id="tabular",
+        title="numbers and categories of tables' records, from gradients",
+        family=Family.INVERSION,
+        adversaries=_SERVERS,
+        source="Vero et al. 2023, arXiv:2210.01785 (TabLeak), sections 4.1 and 4.2",
+        module="attacks.inversion.tabular",
+        baseline="prior-mean",
+    ),
+    Entry(
         id="attribute-imputation",
         title="baseline without model: a hidden attribute from the other fields",
         family=Family.ATTRIBUTE,

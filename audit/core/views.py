@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.core.attributes import HiddenAttribute
+from audit.core.fields import Field
 from audit.core.model import Architecture, Oracle, Weights
 from audit.core.parcel import Parcel
 
@@ -90,6 +91,8 @@ class Background:
         population: A reference sample that no hospital trained on.
         record_range: Lowest and highest value of an input.
         references: Reference federations; None where the attack asked for none.
+        fields: Which columns of a table's record are numbers, and which together a category;
+            empty: the records are no tables.
     """
 
     architecture: Architecture
@@ -98,6 +101,7 @@ class Background:
     population: Records
     record_range: tuple[float, float]
     references: References | None = None
+    fields: tuple[Field, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.core.config import CellConfig, Config
+from audit.core.fields import of_parcel_fields
 from audit.core.views import Background, Recipe, Records, References
 from audit.executor import Store
 from audit.formats.files import read_json
@@ -57,6 +58,7 @@ def cell_background(config: Config, cell: CellConfig, directory: CellDirectory) 
             labels=shown.arrays["population_labels"].astype(np.int64),
         ),
         record_range=scaling.output_range,
+        fields=of_parcel_fields(shown.fields),
     )
 
 

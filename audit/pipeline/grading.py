@@ -12,6 +12,7 @@ from audit.core.config import Config
 from audit.core.guesses import AttributeGuess, Guess, MembershipGuess, ReconstructionGuess
 from audit.core.randomness import named_generator
 from audit.core.scores import Score
+from audit.disclosure.background import cell_background
 from audit.disclosure.canaries import (
     canary_truth,
     hospital_truth,
@@ -27,15 +28,18 @@ from audit.pipeline.views import CellViews
 from audit.scoring import (
     ATTRIBUTE_METRICS,
     AUDIT_METRICS,
+    FIELD_METRICS,
     HOSPITAL_METRICS,
     INVERSION_METRICS,
     MEMBERSHIP_METRICS,
     Claimed,
+    FieldRule,
     Origin,
     most_exposed,
     roc_points,
     score_attribute,
     score_audit,
+    score_fields,
     score_hospitals,
     score_membership,
     score_one_run,
@@ -108,9 +112,10 @@ class Grader:
                 self._vault.membership().member,
                 origin,
             )
+        prior = baseline if isinstance(baseline, ReconstructionGuess) else None
         found = score_reconstruction(
             guess,
-            baseline if isinstance(baseline, ReconstructionGuess) else None,
+            prior,
             self._vault.victims(),
             origin,
             rng=named_generator(self._config.seed, "attack", task.name, "bootstrap"),
@@ -119,7 +124,27 @@ class Grader:
         folder = self._run.attack_folder(origin.cell, origin.adversary, origin.attack)
         base = folder if public else self._run.secrets / "panels" / task.name
         write_parcel(base / "panels.safetensors", found.panels)
-        return found.scores
+        return [*found.scores, *self._fields(task, origin, guess, prior)]
+
+    def _fields(
+        self,
+        task: Task,
+        origin: Origin,
+        guess: ReconstructionGuess,
+        baseline: ReconstructionGuess | None,
+    ) -> list[Score]:
+        """Score reconstructed tables by field; images have none."""
+        background = cell_background(self._config, task.cell, self._run.cell(task.cell.id))
+        if not background.fields:
+            return []
+        return score_fields(
+            guess,
+            baseline,
+            self._vault.victims(),
+            FieldRule.of(background.fields, background.population.inputs),
+            origin,
+            rng=named_generator(self._config.seed, "attack", task.name, "fields"),
+        )
 
     def _baseline(self, task: Task) -> Guess | None:
         """Return the guess of the attack's baseline, which ran before it on the same view."""
@@ -197,6 +222,6 @@ def metrics_of(entry: Entry) -> tuple[str, ...]:
         return HOSPITAL_METRICS
     return {
         Family.MEMBERSHIP: MEMBERSHIP_METRICS,
-        Family.INVERSION: INVERSION_METRICS,
+        Family.INVERSION: (*INVERSION_METRICS, *FIELD_METRICS),
         Family.AUDIT: AUDIT_METRICS,
     }[entry.family]
