@@ -66,6 +66,15 @@ ENTRIES = (
         baseline="prior-mean",
     ),
     Entry(
+        id="tabular",
+        title="numbers and categories of tables' records, from gradients",
+        family=Family.INVERSION,
+        adversaries=SERVERS,
+        source="Vero et al. 2023, arXiv:2210.01785 (TabLeak), sections 4.1 and 4.2",
+        module="attacks.inversion.tabular",
+        baseline="prior-mean",
+    ),
+    Entry(
         id="candidate-identification",
         title="which record of a pool is in an update",
         family=Family.IDENTIFICATION,

@@ -18,11 +18,14 @@ class DataConfig(Section):
         path: File, relative to the data root, for ``medmnist``, ``npz`` and ``csv``.
         label, patient, site: Column or array names.
         subgroups: Columns or arrays, such as sex or an age band, by whose values leakage is looked
-            at apart. A CSV column among them is a feature too only if ``ranges`` names it.
+            at apart. A CSV column among them is a feature too only if ``ranges`` or
+            ``categories`` names it.
         classes: Number of classes; None: as many as the labels show, which makes it public.
         class_names: Names of the classes; needed where a CSV has text labels.
         public: Whether single records may be shown; None: what the source says.
         ranges: Public range of each CSV feature.
+        categories: Public list of the categories of each categorical column of a CSV or npz table,
+            such as ``ward: [icu, surgery]``; text as the file has it.
         value_range: Public range of all values of an npz file.
         sensitive: Feature of a table, by name or index from 0, that attribute inference is to
             guess; None: no such attack.
@@ -47,6 +50,7 @@ class DataConfig(Section):
     public: bool | None = None
     ranges: dict[str, tuple[float, float]] | None = None
     value_range: tuple[float, float] | None = None
+    categories: dict[str, tuple[StrictInt | str, ...]] | None = None
     sensitive: StrictInt | str | None = None
     holdout_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.3
     auxiliary_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1

@@ -92,6 +92,9 @@ _ALL = (
         id="label_accuracy", title="labels recovered", unit="1", leaks=Direction.UP, chance=None
     ),
     Metric(
+        id="field_accuracy", title="fields recovered", unit="1", leaks=Direction.UP, chance=None
+    ),
+    Metric(
         id="attribute_accuracy",
         title="hidden attribute guessed",
         unit="1",

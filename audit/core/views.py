@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.core.attributes import HiddenAttribute
+from audit.core.fields import Field
 from audit.core.model import Architecture, Oracle, Weights
 from audit.core.parcel import Parcel
 
@@ -91,6 +92,8 @@ class Background:
         record_range: Lowest and highest value of an input.
         references: Reference federations; None where the attack asked for none.
         pool: Records among which those of the probes are, shuffled; None where none was kept.
+        fields: Which columns of a table's record are numbers, and which together a category;
+            empty: the records are no tables.
     """
 
     architecture: Architecture
@@ -100,6 +103,7 @@ class Background:
     record_range: tuple[float, float]
     references: References | None = None
     pool: Records | None = None
+    fields: tuple[Field, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

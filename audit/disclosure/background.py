@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.core.config import CellConfig, Config
+from audit.core.fields import of_parcel_fields
 from audit.core.views import Background, Recipe, Records, References
 from audit.executor import Store
 from audit.formats.files import read_json
@@ -58,6 +59,7 @@ def cell_background(config: Config, cell: CellConfig, directory: CellDirectory) 
         ),
         record_range=scaling.output_range,
         pool=_pool(directory),
+        fields=of_parcel_fields(shown.fields),
     )
 
 

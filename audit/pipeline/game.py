@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from audit.core.attributes import SensitiveAttribute
 from audit.core.config import Config
+from audit.core.fields import to_parcel_fields
 from audit.core.parcel import Parcel
 from audit.core.randomness import named_generator
 from audit.vault import MembershipTruth
@@ -101,6 +102,7 @@ def make_game(
             "ids": ids,
             "classes": dataset.classes,
             "per_feature": int(_per_feature(dataset)),
+            **to_parcel_fields(dataset.fields),
             **(attribute.fields() if attribute is not None else {}),
         },
     )

@@ -37,12 +37,14 @@ from audit.pipeline.views import CellViews
 from audit.scoring import (
     ATTRIBUTE_METRICS,
     AUDIT_METRICS,
+    FIELD_METRICS,
     HOSPITAL_METRICS,
     IDENTIFICATION_METRICS,
     INVERSION_METRICS,
     LABEL_METRICS,
     MEMBERSHIP_METRICS,
     Claimed,
+    FieldRule,
     Known,
     Origin,
     SliceValues,
@@ -50,6 +52,7 @@ from audit.scoring import (
     roc_points,
     score_attribute,
     score_audit,
+    score_fields,
     score_hospitals,
     score_identification,
     score_labels,
@@ -192,9 +195,10 @@ class Grader:
                 origin,
                 rng=rng,
             )
+        prior = baseline if isinstance(baseline, ReconstructionGuess) else None
         found = score_reconstruction(
             guess,
-            baseline if isinstance(baseline, ReconstructionGuess) else None,
+            prior,
             self._vault.victims(),
             origin,
             rng=rng,
@@ -209,7 +213,27 @@ class Grader:
         folder = self._run.attack_folder(origin.cell, origin.adversary, origin.attack)
         base = folder if public else self._run.secrets / "panels" / task.name
         write_parcel(base / "panels.safetensors", found.panels)
-        return found.scores
+        return [*found.scores, *self._fields(task, origin, guess, prior)]
+
+    def _fields(
+        self,
+        task: Task,
+        origin: Origin,
+        guess: ReconstructionGuess,
+        baseline: ReconstructionGuess | None,
+    ) -> list[Score]:
+        """Score reconstructed tables by field; images have none."""
+        background = cell_background(self._config, task.cell, self._run.cell(task.cell.id))
+        if not background.fields:
+            return []
+        return score_fields(
+            guess,
+            baseline,
+            self._vault.victims(),
+            FieldRule.of(background.fields, background.population.inputs),
+            origin,
+            rng=named_generator(self._config.seed, "attack", task.name, "fields"),
+        )
 
     def _baseline(self, task: Task) -> Guess | None:
         """Return the guess of the attack's baseline, which ran before it on the same view."""
@@ -287,7 +311,7 @@ def metrics_of(entry: Entry) -> tuple[str, ...]:
         return HOSPITAL_METRICS
     return {
         Family.MEMBERSHIP: MEMBERSHIP_METRICS,
-        Family.INVERSION: INVERSION_METRICS,
+        Family.INVERSION: (*INVERSION_METRICS, *FIELD_METRICS),
         Family.IDENTIFICATION: IDENTIFICATION_METRICS,
         Family.LABELS: LABEL_METRICS,
         Family.AUDIT: AUDIT_METRICS,

@@ -9,6 +9,9 @@ from audit.scoring.auditing import score_audit as score_audit
 from audit.scoring.auditing import score_one_run as score_one_run
 from audit.scoring.exposure import most_exposed as most_exposed
 from audit.scoring.exposure import roc_points as roc_points
+from audit.scoring.fields import FIELD_METRICS as FIELD_METRICS
+from audit.scoring.fields import FieldRule as FieldRule
+from audit.scoring.fields import score_fields as score_fields
 from audit.scoring.groups import GroupScores as GroupScores
 from audit.scoring.groups import score_groups as score_groups
 from audit.scoring.hospital_estimate import HOSPITAL_METRICS as HOSPITAL_METRICS

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.core.errors import DataError
+from audit.core.fields import Field
+from training.data.categories import Columns, check_categories, joined
 from training.data.dataset import Dataset, Scaling
 from training.data.sources import (
     class_list,
@@ -82,7 +84,8 @@ def load_npz(spec: DataSpec, root: Path) -> Dataset:
 
     Args:
         spec: `patient` and `site` name the arrays of identifiers, `patient` and `site` unless
-            given. Tables need `ranges` or `value_range`, images that are not uint8 `value_range`.
+            given. Tables need `ranges` or `value_range` and may have `categories`, whose values are
+            written as numbers without trailing zeros; images that are not uint8 need `value_range`.
         root: Data root, for a path that is not found as given.
 
     Raises:
@@ -101,12 +104,15 @@ def load_npz(spec: DataSpec, root: Path) -> Dataset:
             raise DataError(f"y has shape {y.shape}, expected (records,): one class a record")
         y = integer_labels(y, "y")
         features: tuple[str, ...] | None = None
+        fields: tuple[Field, ...] = ()
         if raw.ndim == 2:
             names = found.get("features", np.arange(raw.shape[1]))
-            features = tuple(str(name) for name in names.ravel())
-            x = _numeric(raw, "x")
-            scale = table_scaling(spec, features)
+            table = _columns(spec, _numeric(raw, "x"), tuple(str(n) for n in names.ravel()))
+            x, features, fields = table.x, table.names, table.fields
+            scale = table_scaling(spec, features, table.ranges)
         else:
+            if spec.categories:
+                raise DataError("categories are given, but the records are images")
             x = _images(raw, "x")
             scale = _image_scaling(spec, x)
         classes, class_names = class_list(spec, y)
@@ -122,6 +128,7 @@ def load_npz(spec: DataSpec, root: Path) -> Dataset:
             subgroups={name: found[name] for name in spec.subgroups},
             public=bool(spec.public),
             features=features,
+            fields=fields,
         )
 
 
@@ -158,6 +165,18 @@ def _numeric(values: NDArray[Any], field: str) -> NDArray[np.float32]:
         raise DataError(f"{field} has dtype {values.dtype}, expected numbers")
     with np.errstate(over="ignore"):  # too large for float32 becomes inf, which Dataset refuses
         return values.astype(np.float32)
+
+
+def _columns(spec: DataSpec, x: NDArray[np.float32], names: tuple[str, ...]) -> Columns:
+    """A table's columns, with a column for each category of those that hold categories."""
+    if not spec.categories:
+        return Columns(x=x, names=names, fields=(), ranges={})
+    if len(names) != x.shape[1] or len(set(names)) != len(names):
+        raise DataError(f"features has {len(names)} names, expected {x.shape[1]} distinct ones")
+    lists = check_categories(spec, names)
+    by_name = dict(zip(names, x.T, strict=True))
+    texts = {name: [f"{value:.10g}" for value in by_name[name].tolist()] for name in lists}
+    return joined(names, by_name, texts, lists)
 
 
 def _images(values: NDArray[Any], field: str) -> NDArray[Any]:

@@ -29,6 +29,9 @@ def data_spec(config: DataConfig) -> DataSpec:
         public=config.public,
         ranges=config.ranges,
         value_range=config.value_range,
+        categories=None
+        if config.categories is None
+        else {name: tuple(map(str, values)) for name, values in config.categories.items()},
     )
 
 

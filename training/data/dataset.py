@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.core.errors import DataError
+from audit.core.fields import Field, check_fields, continuous_fields
 
 Array: TypeAlias = NDArray[Any]
 Constant: TypeAlias = float | tuple[float, ...]
@@ -90,6 +91,7 @@ class Dataset:
         subgroups: Column to each record's group in it, integers or strings.
         public: Whether showing a record to anyone is harmless.
         features: Column names of a table; None for images.
+        fields: Which columns of a table belong together; none given: every column is a number.
 
     Raises:
         DataError: A field is not as described; the message names field, value and expectation.
@@ -107,9 +109,11 @@ class Dataset:
     subgroups: Mapping[str, Array] = field(default_factory=dict)
     public: bool = False
     features: tuple[str, ...] | None = None
+    fields: tuple[Field, ...] = ()
 
     def __post_init__(self) -> None:
         _check_records(self.x, self.features)
+        self._describe_fields()
         _check_labels(self.y, self.classes)
         if len(self.class_names) != self.classes:
             raise DataError(
@@ -146,6 +150,16 @@ class Dataset:
                 frozen = values.view()
                 frozen.flags.writeable = False
                 object.__setattr__(self, name, frozen)
+
+    def _describe_fields(self) -> None:
+        """Check the fields that were given, or describe every column of a table as a number."""
+        if self.fields or self.x.ndim == 2:
+            names = self.features or tuple(str(i) for i in range(self.x.shape[1]))
+            object.__setattr__(self, "fields", self.fields or continuous_fields(names))
+            try:
+                check_fields(self.fields, self.x.shape[1] if self.x.ndim == 2 else 0)
+            except ValueError as error:
+                raise DataError(str(error)) from None
 
     def __len__(self) -> int:
         return len(self.x)

@@ -20,6 +20,9 @@ _LOADERS: Final[dict[str, Callable[[DataSpec, Path], Dataset]]] = {
     "csv": load_csv,
 }
 
+WITH_CATEGORIES: Final = ("npz", "csv")
+"""Sources whose columns may hold categories that the user lists."""
+
 
 def load_dataset(spec: DataSpec, root: Path, download: bool = False) -> Dataset:
     """Load a dataset by name; never touches the network unless asked to.
@@ -33,9 +36,14 @@ def load_dataset(spec: DataSpec, root: Path, download: bool = False) -> Dataset:
         The checked dataset, raw values and public scaling.
 
     Raises:
-        ConfigError: The name is unknown.
+        ConfigError: The name is unknown, or such a source has no categories.
         DataError: A file is missing, damaged or not of the shape expected.
     """
+    if spec.categories and spec.name not in WITH_CATEGORIES:
+        raise ConfigError(
+            f"data.categories of {spec.name}: expected a table of the user's own "
+            f"({', '.join(WITH_CATEGORIES)})"
+        )
     if spec.name == "mnist":
         return load_mnist(spec, root, download=download)
     if spec.name not in _LOADERS:

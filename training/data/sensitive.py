@@ -26,8 +26,8 @@ def sensitive_attribute(
         with mostly ones, category 1 is the largest value.
 
     Raises:
-        ConfigError: The records are images, there is no such feature, or the population does not
-            show two values of it.
+        ConfigError: The records are images, there is no such feature, it is a part of a one-hot
+            category, or the population does not show two values of it.
     """
     if named is None:
         return None
@@ -37,6 +37,12 @@ def sensitive_attribute(
         )
     column = _column(named, dataset)
     name = dataset.features[column] if dataset.features is not None else str(column)
+    whole = next((field for field in dataset.fields if column in field.columns), None)
+    if whole is not None and len(whole.columns) > 1:
+        raise ConfigError(
+            f"data.sensitive {named!r}: the other columns of the category {whole.name!r} tell it; "
+            "expected a column of numbers (a yes or no as 0 and 1, with a range)"
+        )
     values = dataset.inputs(population)[:, column].astype(np.float64)
     distinct = np.unique(values)
     if len(distinct) < 2:

@@ -1,6 +1,6 @@
 """What loaders share: finding a file, naming it in errors, labels and public ranges."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -63,9 +63,16 @@ def class_list(spec: DataSpec, y: NDArray[np.int64]) -> tuple[int, tuple[str, ..
     return classes, names if names is not None else tuple(str(i) for i in range(classes))
 
 
-def table_scaling(spec: DataSpec, features: Sequence[str]) -> Scaling:
-    """Scaling of a table to -1..1 from the public ranges that the specification gives."""
-    ranges = dict(spec.ranges or {})
+def table_scaling(
+    spec: DataSpec,
+    features: Sequence[str],
+    known: Mapping[str, tuple[float, float]] | None = None,
+) -> Scaling:
+    """Scaling of a table to -1..1 from the public ranges that the specification gives.
+
+    ``known`` are ranges that need no specification, such as one-hot columns'.
+    """
+    ranges = {**(spec.ranges or {}), **(known or {})}
     unknown = sorted(set(ranges) - set(features))
     if unknown:
         raise DataError(

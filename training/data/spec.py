@@ -24,6 +24,8 @@ class DataSpec:
         public: Whether showing records is harmless; None: the source's default, which is no for
             medmnist, npz and csv.
         ranges: Public plausible (low, high) of each feature of a table, in the feature's unit.
+        categories: Public list of the categories of each categorical column of a csv or npz table;
+            it becomes a column for each category (one-hot).
         value_range: Public (low, high) for every value that `ranges` does not name; None means
             (0, 255) for 8-bit images and is an error for all else.
     """
@@ -39,3 +41,4 @@ class DataSpec:
     public: bool | None = None
     ranges: Mapping[str, tuple[float, float]] | None = None
     value_range: tuple[float, float] | None = None
+    categories: Mapping[str, tuple[str, ...]] | None = None

@@ -1,4 +1,4 @@
-"""The user's own table in a CSV file: numeric features, a label, and optional identifiers."""
+"""The user's own table in a CSV file: features, a label, and optional identifiers."""
 
 import csv
 import math
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.core.errors import DataError
+from training.data.categories import check_categories, joined
 from training.data.dataset import Dataset
 from training.data.sources import (
     class_list,
@@ -26,12 +27,13 @@ def load_csv(spec: DataSpec, root: Path) -> Dataset:
 
     Args:
         spec: Names of the label, patient and site columns, the public `ranges` (or one
-            `value_range`) of the features, and `class_names` where labels are text.
+            `value_range`) of the features, their public `categories`, and `class_names` where
+            labels are text.
         root: Data root, for a path that is not found as given.
 
     Raises:
         DataError: The file is missing or damaged, a column is missing, has gaps or no numbers, a
-            label is no class, or a feature has no public range.
+            label is no class, a feature has no public range, or a category is in no list.
     """
     # Imported here: pandas takes half a second, and only this loader needs it.
     import pandas as pd
@@ -40,7 +42,8 @@ def load_csv(spec: DataSpec, root: Path) -> Dataset:
     path = find_file(spec, [Path(given), root / given])
     with naming(path):
         columns = _header(path)
-        groups = [name for name in spec.subgroups if name not in (spec.ranges or {})]
+        given_as_features = {*(spec.ranges or {}), *(spec.categories or {})}
+        groups = [name for name in spec.subgroups if name not in given_as_features]
         identifiers = [*(n for n in (spec.patient, spec.site) if n is not None), *groups]
         named = (("label", spec.label), ("patient", spec.patient), ("site", spec.site))
         for field, name in (*named, *(("subgroups", name) for name in spec.subgroups)):
@@ -48,11 +51,17 @@ def load_csv(spec: DataSpec, root: Path) -> Dataset:
                 raise DataError(
                     f"{field} column {name!r} is missing, found {', '.join(map(repr, columns))}"
                 )
+        features = tuple(c for c in columns if c not in {spec.label, *identifiers})
+        if not features:
+            raise DataError(f"has no feature columns beside {', '.join(map(repr, columns))}")
+        lists = check_categories(spec, features)
         try:
-            # Identifiers stay text: 007 and 7 are two patients.
+            # Identifiers stay text: 007 and 7 are two patients. Categories too, and a converter
+            # keeps pandas from reading one that is called None or NA as missing.
             frame = pd.read_csv(
                 path,
                 dtype=dict.fromkeys(identifiers, str),
+                converters=dict.fromkeys(lists, str),
                 encoding="utf-8-sig",
                 low_memory=False,
             )
@@ -62,26 +71,31 @@ def load_csv(spec: DataSpec, root: Path) -> Dataset:
             raise DataError(f"rows have more fields than the header, which has {len(columns)}")
         if frame.empty:
             raise DataError("has no rows, expected at least one record below the header")
-        features = tuple(c for c in columns if c not in {spec.label, *identifiers})
-        if not features:
-            raise DataError(f"has no feature columns beside {', '.join(map(repr, columns))}")
-        x = np.column_stack([_feature(frame[name].to_numpy(), name) for name in features])
+        table = joined(
+            features,
+            {n: _feature(frame[n].to_numpy(), n) for n in features if n not in lists},
+            {n: frame[n].tolist() for n in lists},
+            lists,
+            first_line=2,
+            row_word="line",
+        )
         y = _labels(frame[spec.label].to_numpy(), spec)
         classes, class_names = class_list(spec, y)
         return Dataset(
             name=path.stem,
-            x=x,
+            x=table.x,
             y=y,
             classes=classes,
             class_names=class_names,
-            scale=table_scaling(spec, features),
+            scale=table_scaling(spec, table.names, table.ranges),
             patients=_identifiers(frame[spec.patient].to_numpy(), spec.patient)
             if spec.patient
             else None,
             sites=_identifiers(frame[spec.site].to_numpy(), spec.site) if spec.site else None,
             subgroups={n: _identifiers(frame[n].to_numpy(), n) for n in spec.subgroups},
             public=bool(spec.public),
-            features=features,
+            features=table.names,
+            fields=table.fields,
         )
 
 
@@ -119,7 +133,7 @@ def _feature(values: NDArray[Any], name: str) -> NDArray[np.float32]:
         line, value = lines[0] if lines else (2, values[0])
         raise DataError(
             f"column {name!r} has {value!r} on line {line} ({len(lines)} such values), expected "
-            "numbers; encode categories as numeric columns before, from a public list"
+            "numbers, or the public list of its values in categories: {column: [value, ...]}"
         )
     with np.errstate(over="ignore"):
         column = values.astype(np.float32)

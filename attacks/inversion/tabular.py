@@ -1,0 +1,249 @@
+"""Inversion of tables' records: numbers and categories fitted to a gradient, restarts pooled."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import nnls
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+
+from attacks.attack import Budget, gradient_of, probe_observations, records_in
+from attacks.inversion.batched_lbfgs import minimise
+from attacks.inversion.table_dummies import Labelled, TableDummies
+from audit.core.errors import ViewError
+from audit.core.guesses import Reconstruction, ReconstructionGuess
+from audit.core.views import Background, Observation, View
+
+CLIP_SLACK = 1e-6
+"""Opacus adds this to a norm before it divides."""
+
+AS_GOOD = 3.0
+"""Restarts whose loss is at most so many times the smallest are pooled."""
+
+EXACT = 1e-12
+"""Relative losses below this are one: updates are recorded in single precision."""
+
+LABEL_NOISE = 0.7
+"""Records by which the restarts' class counts depart from the estimate, standard deviation."""
+
+MOST_POPULATION = 256
+"""Population records whose gradients tell how many records of each class an update holds."""
+
+NO_TABLE = "the records are no tables"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tabular:
+    """Fit made-up records to a probe's gradient from many starts at once, and pool the best.
+
+    Args:
+        iterations: L-BFGS iterations for one record; more records get more (``growth``).
+        restarts: Starts from new noise and, where classes are uncertain, other labels.
+        ensemble: Most restarts that are pooled; only those nearly as close as the best are.
+        most_records: Larger probes are skipped, with that as the reason.
+
+    Source:
+        Vero et al. 2023, arXiv:2210.01785 (TabLeak), sections 4.1 and 4.2: softmax relaxation
+        of categories, restarts pooled after matching. Differs: the relative squared distance
+        of gradients and L-BFGS in float64 in place of the cosine and 1500 steps of Adam; restarts
+        that ended far above the best are left out of the pool; labels are estimated from the
+        gradient (below), not known; the dummies' gradients are clipped as the recipe clips, and
+        where it adds noise of known variance the population weighs against it, as in the
+        maximum a posteriori attack of Balunović et al. 2022, arXiv:2111.04706.
+    """
+
+    iterations: int
+    restarts: int
+    ensemble: int
+    most_records: int
+
+    def guess(self, view: View, rng: np.random.Generator) -> ReconstructionGuess:
+        """Reconstruct every probe that is small enough.
+
+        Raises:
+            ViewError: The view has no probes, or no population.
+        """
+        done: list[Reconstruction] = []
+        skipped: dict[str, str] = {}
+        for probe in probe_observations(view, "tabular"):
+            reason = self._obstacle(probe, view.background)
+            found = None if reason else self._invert(probe, view.background, rng)
+            if found is None:
+                skipped[probe.name] = reason or "every restart diverged"
+            else:
+                done.append(found)
+        return ReconstructionGuess(reconstructions=tuple(done), skipped=skipped)
+
+    def _obstacle(self, probe: Observation, background: Background) -> str | None:
+        """Return why a probe cannot be worked on, or None."""
+        count, gradient = records_in(probe), gradient_of(probe)
+        if not background.fields:
+            return NO_TABLE
+        if not len(background.population.labels):
+            raise ViewError("tabular needs a population, whose records scale the columns")
+        if not count:
+            return "how many records it holds is not known"
+        if count > self.most_records:
+            return f"{count} records: more than the {self.most_records} of this budget"
+        if not all(np.isfinite(part).all() for part in gradient.values()):
+            return "the update holds values that are not finite"
+        if not any(part.any() for part in gradient.values()):
+            return "the update is zero"
+        return None
+
+    def _invert(
+        self, probe: Observation, background: Background, rng: np.random.Generator
+    ) -> Reconstruction | None:
+        module: nn.Module = background.architecture.module(probe.weights)
+        matching = _Matching(module.double(), probe, background)
+        low, high = background.record_range
+        population = background.population.inputs
+        dummies = TableDummies(background.fields, population, low=low, high=high)
+        count = records_in(probe)
+        labels = _labels(matching.class_shares(), count, self.restarts, rng)
+        one_hot = torch.from_numpy(np.eye(background.architecture.classes)[labels])
+
+        def loss(parameters: Tensor) -> Tensor:
+            records = dummies.records(parameters, count)
+            unlikely = matching.noise * dummies.surprise(parameters)
+            return matching.loss(records, one_hot) + dummies.outside(records) + unlikely
+
+        found = minimise(
+            loss,
+            dummies.starts(self.restarts, count, rng),
+            iterations=int(self.iterations * count**0.5),
+            good_enough=EXACT,
+        )
+        records = dummies.records(found.points, count).clamp(low, high)
+        losses = matching.loss(records, one_hot).numpy()
+        if not np.isfinite(losses).any():
+            return None
+        best = np.argsort(np.where(np.isfinite(losses), losses, np.inf), kind="stable")
+        near = losses[best] <= AS_GOOD * max(losses[best[0]], EXACT)
+        chosen = best[near][: self.ensemble]
+        pooled = dummies.pooled(Labelled(records=records.numpy()[chosen], labels=labels[chosen]))
+        return Reconstruction(
+            observation=probe.name,
+            clients=probe.clients,
+            records=pooled.records.astype(np.float32),
+            labels=pooled.labels,
+            objective=float(losses[best[0]]),
+        )
+
+
+class _Matching:
+    """Distance between the observed gradient and those of many versions of the records."""
+
+    def __init__(self, module: nn.Module, probe: Observation, background: Background) -> None:
+        recipe, self._classes = background.recipe, background.architecture.classes
+        self._module = module
+        self._max_grad_norm, self._loss_scale = recipe.max_grad_norm, recipe.loss_scale
+        self._offsets = torch.from_numpy(np.log(recipe.class_priors or np.ones(self._classes)))
+        self._weights = {n: p.detach() for n, p in module.named_parameters()}
+        each = [share / (probe.records or 1) for share in probe.shares]
+        self._shares = torch.from_numpy(np.repeat(each, probe.records or 1))
+        target = gradient_of(probe)
+        self._target = {name: torch.from_numpy(target[name]) for name in self._weights}
+        self._scale = 1.0 / max(float(sum((t**2).sum() for t in self._target.values())), 1e-300)
+        self._population = background.population
+        deviation = (recipe.noise_multiplier or 0.0) * (recipe.max_grad_norm or 0.0)
+        alone = float(np.square(probe.shares).sum()) * (deviation / (probe.records or 1)) ** 2
+        self.noise = alone * self._scale  # variance of a coordinate, in units of the loss
+
+    def loss(self, records: Tensor, one_hot: Tensor) -> Tensor:
+        """Return the squared distance, relative to the observed gradient's square.
+
+        Args:
+            records: Shape (restarts, records, columns).
+            one_hot: Labels, shape (restarts, records, classes).
+
+        Returns:
+            Shape (restarts,); lower is closer.
+        """
+        if self._max_grad_norm is None:
+            means = vmap(grad(self._mean_loss), in_dims=(None, 0, 0))(
+                self._weights, records, one_hot
+            )
+        else:
+            restarts, count = records.shape[:2]
+            each = self._clipped(records.flatten(0, 1), one_hot.flatten(0, 1))
+            means = {
+                name: torch.einsum(
+                    "i,ri...->r...", self._shares, g.reshape(restarts, count, *g.shape[1:])
+                )
+                for name, g in each.items()
+            }
+        parts = [((means[n] - t) ** 2).flatten(1).sum(dim=1) for n, t in self._target.items()]
+        return self._scale * torch.stack(parts).sum(dim=0)
+
+    def class_shares(self) -> NDArray[np.float64]:
+        """Estimate which part of the records is of each class, shape (classes,).
+
+        The last parameter's gradient, of a bias where there is one, is held against the
+        population's mean of each class: a least-squares mixture without negative parts. A class
+        that the population lacks gets all its records with that label.
+        """
+        labels = self._population.labels[:MOST_POPULATION]
+        inputs = torch.from_numpy(self._population.inputs[:MOST_POPULATION]).double()
+        last = list(self._target)[-1]
+        columns = []
+        for label in range(self._classes):
+            own = inputs[torch.from_numpy(labels == label)] if (labels == label).any() else inputs
+            one_hot = torch.eye(self._classes, dtype=torch.float64)[[label] * len(own)]
+            gradients = self._clipped(own, one_hot)[last]
+            columns.append(gradients.mean(dim=0).flatten().numpy())
+        mixed, target = np.stack(columns, axis=1), self._target[last].flatten().numpy()
+        weight = 10 * np.abs(mixed).max()  # the parts' sum is known: 1
+        parts: NDArray[np.float64] = nnls(
+            np.vstack([mixed, np.full(self._classes, weight)]), np.append(target, weight)
+        )[0]
+        return parts / parts.sum() if parts.sum() > 0 else np.full_like(parts, 1 / len(parts))
+
+    def _mean_loss(self, weights: dict[str, Tensor], records: Tensor, one_hot: Tensor) -> Tensor:
+        logits = functional_call(self._module, weights, (records,)) + self._offsets
+        loss: Tensor = -(self._shares @ (one_hot * logits.log_softmax(dim=1)).sum(dim=1))
+        return loss
+
+    def _one_loss(self, weights: dict[str, Tensor], record: Tensor, one_hot: Tensor) -> Tensor:
+        logits = functional_call(self._module, weights, (record[None],)) + self._offsets
+        loss: Tensor = -(one_hot * logits.log_softmax(dim=1)[0]).sum()
+        return loss
+
+    def _clipped(self, records: Tensor, one_hot: Tensor) -> dict[str, Tensor]:
+        """Return each record's own gradient, clipped as the recipe says."""
+        each: dict[str, Tensor] = vmap(grad(self._one_loss), in_dims=(None, 0, 0))(
+            self._weights, records, one_hot
+        )
+        if self._max_grad_norm is None:
+            return each
+        norms = torch.stack([g.flatten(1).norm(dim=1) for g in each.values()]).norm(dim=0)
+        factor = (self._max_grad_norm / (norms + CLIP_SLACK)).clamp(max=self._loss_scale)
+        return {n: factor.reshape(-1, *[1] * (g.dim() - 1)) * g for n, g in each.items()}
+
+
+def _labels(
+    shares: NDArray[np.float64], count: int, restarts: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Draw class counts around the estimate; the first restart takes the estimate itself."""
+    drawn = np.empty((restarts, count), dtype=np.int64)
+    for row in range(restarts):
+        noise = LABEL_NOISE * rng.standard_normal(len(shares)) if row else 0.0
+        wanted = np.clip(count * shares + noise, 0, None)
+        wanted = count * (wanted / wanted.sum() if wanted.sum() > 0 else shares)
+        counts = np.floor(wanted).astype(np.int64)
+        largest = np.argsort(counts - wanted, kind="stable")
+        counts[largest[: count - counts.sum()]] += 1
+        drawn[row] = rng.permutation(np.repeat(np.arange(len(shares)), counts))
+    return drawn
+
+
+def build(budget: Budget) -> Tabular:
+    """Return the attack at a budget."""
+    settings = {
+        Budget.QUICK: Tabular(iterations=100, restarts=8, ensemble=8, most_records=4),
+        Budget.STANDARD: Tabular(iterations=200, restarts=16, ensemble=16, most_records=8),
+        Budget.THOROUGH: Tabular(iterations=400, restarts=32, ensemble=32, most_records=12),
+    }
+    return settings[budget]
