@@ -22,7 +22,9 @@ class CandidateIdentification:
     A record with clipped gradient g adds a g to the update, a being its share. Under Gaussian noise
     the log likelihood with it, less that without, grows with <r, g> - a |g|^2 / 2: r is the
     update less what the batch's other records add on average, by the population. Of one record
-    this is the best that any attack can do against the mechanism.
+    this is the best that any attack can do against the mechanism. After several local steps the
+    gradient has changed its length more than its direction: the likelihood with the best length
+    for each candidate grows with <r, g> / |g|, which is used there.
 
     Source:
         This project; the likelihood ratio of Gaussian noise. For one record and candidates of equal
@@ -98,8 +100,11 @@ def _scored(
     factors = clip_factors(background, found.norms)
     scores = {}
     for one, along in zip(group, np.asarray(found.products).T, strict=True):
-        length = (factors * found.norms) ** 2
-        scores[one.name] = factors * along - length / (2 * records_in(one))
+        length = factors * found.norms
+        if one.steps == 1:
+            scores[one.name] = factors * along - length**2 / (2 * records_in(one))
+        else:
+            scores[one.name] = factors * along / np.maximum(length, 1e-30)
     return scores
 
 

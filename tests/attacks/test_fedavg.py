@@ -1,0 +1,99 @@
+"""Updates of several local steps: imitating the training rebuilds what one gradient does not."""
+
+import dataclasses
+
+import inversion_probes as probes
+import numpy as np
+import pytest
+import torch
+
+from attacks.attack import Budget, gradient_of
+from attacks.inversion import fedavg
+from attacks.inversion.dummies import DummyGradients
+from attacks.inversion.fedavg import FedAvgInversion, UnrolledTraining
+from attacks.inversion.inverting_gradients import CosineMatching
+from audit.core.errors import ViewError
+from audit.core.randomness import named_generator
+
+HOT = np.eye(10, dtype=np.float32)
+
+
+def sets(victims: list[np.ndarray], shares: np.ndarray) -> tuple[torch.Tensor, ...]:
+    x = torch.from_numpy(np.stack([probes.INPUTS[v] for v in victims]))
+    y = torch.from_numpy(np.stack([HOT[probes.LABELS[v]] for v in victims]))
+    return x, y, torch.from_numpy(np.tile(shares, (len(victims), 1))).float()
+
+
+@pytest.mark.parametrize(
+    ("steps", "momentum", "norm", "hospitals"),
+    [(1, 0.0, None, 1), (4, 0.0, None, 1), (3, 0.5, None, 2), (3, 0.5, 0.3, 1), (2, 0.9, 0.3, 3)],
+)
+def test_unrolled_training_is_what_hospitals_really_send(steps, momentum, norm, hospitals):
+    view, victims = probes.made(
+        updates=2, batch=2, steps=steps, momentum=momentum, max_grad_norm=norm, hospitals=hospitals
+    )
+    sent = UnrolledTraining(view.background, view.probes[0])
+    shares = np.full(2 * hospitals, 1 / (2 * hospitals))
+    with torch.no_grad():
+        found = sent(*sets(victims, shares))
+    for one, row in zip(view.probes, found, strict=True):
+        target = sent.target(gradient_of(one))
+        assert float((row - target).norm() / target.norm()) < 1e-3
+
+
+def test_dummies_send_what_hospitals_send():
+    for norm in (None, 0.2):
+        view, victims = probes.made(updates=2, batch=3, max_grad_norm=norm)
+        dummies = DummyGradients(view.background, view.probes[0].weights)
+        found = dummies(*sets(victims, np.full(3, 1 / 3)))
+        for one, row in zip(view.probes, found, strict=True):
+            target = dummies.target(gradient_of(one))
+            assert float((row - target).norm() / target.norm()) < 1e-3
+
+
+def attack(*, unrolled: bool) -> FedAvgInversion:
+    return FedAvgInversion(
+        unrolled=unrolled, solver=CosineMatching(iterations=200), restarts=1, most_records=4
+    )
+
+
+def rebuilt(view, victims, *, unrolled: bool) -> float:
+    found = attack(unrolled=unrolled).guess(view, named_generator(1, "fedavg"))
+    return float(
+        np.mean(
+            [
+                probes.error(one.records, probes.INPUTS[v])
+                for one, v in zip(found.reconstructions, victims, strict=True)
+            ]
+        )
+    )
+
+
+def test_imitating_training_rebuilds_and_beats_the_naive_way():
+    view, victims = probes.made(updates=3, batch=2, steps=4)
+    unrolled = rebuilt(view, victims, unrolled=True)
+    assert unrolled < probes.prior_error(victims) / 2
+    assert unrolled < 0.7 * rebuilt(view, victims, unrolled=False)
+
+
+@pytest.mark.parametrize("unrolled", [True, False])
+def test_noise_gives_no_record(unrolled):
+    view, victims = probes.made(updates=3, steps=3)
+    assert rebuilt(probes.drowned(view), victims, unrolled=unrolled) > probes.prior_error(victims)
+
+
+@pytest.mark.parametrize(
+    ("build", "name"), [(fedavg.unrolled, "unrolled"), (fedavg.naive, "naive")]
+)
+def test_single_steps_are_left_to_other_attacks(build, name):
+    single, _ = probes.made(updates=1)
+    with pytest.raises(ViewError, match=f"fedavg-{name} needs probes of several local steps"):
+        build(Budget.QUICK).guess(single, named_generator(1, "fedavg"))
+    several, _ = probes.made(updates=1, steps=2)
+    both = dataclasses.replace(
+        several,
+        probes=(dataclasses.replace(single.probes[0], name="round-001/single"), *several.probes),
+    )
+    found = build(Budget.QUICK).guess(both, named_generator(1, "fedavg"))
+    assert found.skipped == {"round-001/single": "a single step: see inverting-gradients"}
+    assert len(found.reconstructions) == 1
