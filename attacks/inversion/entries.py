@@ -75,6 +75,25 @@ ENTRIES = (
         baseline="prior-mean",
     ),
     Entry(
+        id="first-layer",
+        title="analytic inversion of the first fully connected layer",
+        family=Family.INVERSION,
+        adversaries=SERVERS,
+        source="Phong et al. 2018, doi 10.1109/TIFS.2017.2787987; Geiping et al. 2020, "
+        "arXiv:2003.14053, proposition 3.1",
+        module="attacks.inversion.first_layer",
+        baseline="prior-mean",
+    ),
+    Entry(
+        id="spear",
+        title="exact inversion of small batches through ReLU sparsity",
+        family=Family.INVERSION,
+        adversaries=SERVERS,
+        source="Dimitrov et al. 2024, arXiv:2403.03945, sections 3 and 4",
+        module="attacks.inversion.spear",
+        baseline="prior-mean",
+    ),
+    Entry(
         id="candidate-identification",
         title="which record of a pool is in an update",
         family=Family.IDENTIFICATION,

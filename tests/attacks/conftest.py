@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -106,6 +107,22 @@ class Overfit:
             torch.nn.functional.cross_entropy(module(x), y).backward()
             optimizer.step()
         return to_weights(module)
+
+
+@pytest.fixture(scope="session")
+def perceptron(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The smoke configuration with a ReLU perceptron, trained for a round; it stays as it is."""
+    from audit.core.loading import load_config
+    from audit.pipeline.train import TrainOptions, train
+
+    settings = [
+        "model={name: mlp, options: {hidden: 128, activation: relu}}",
+        "schedule.rounds=1",
+        "probes={rounds: [1], batch_sizes: [1, 4], repeats: 1}",
+    ]
+    out = tmp_path_factory.mktemp("runs") / "perceptron"
+    train(load_config("smoke", settings), out, TrainOptions())
+    return out
 
 
 @pytest.fixture(scope="session")
