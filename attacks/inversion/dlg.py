@@ -50,6 +50,11 @@ class DeepLeakage:
     initial_scale: float = 0.1
     reads_labels: bool = False
 
+    @property
+    def id(self) -> str:
+        """As in the registry."""
+        return "idlg" if self.reads_labels else "dlg"
+
     def guess(self, view: View, rng: np.random.Generator) -> ReconstructionGuess:
         """Reconstruct every probe that is small enough.
 
@@ -58,7 +63,7 @@ class DeepLeakage:
         """
         done: list[Reconstruction] = []
         skipped: dict[str, str] = {}
-        for probe in probe_observations(view, "dlg"):
+        for probe in probe_observations(view, self.id):
             count = records_in(probe)
             if count > self.most_records:
                 skipped[probe.name] = (

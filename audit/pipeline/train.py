@@ -203,7 +203,8 @@ class _Run:
             fault=self._options.fault,
         )
         write_parcel(directory.candidates, self._prepared.game.shown)
-        write_parcel(directory.pool, self._prepared.victims.shown(self._prepared.dataset))
+        if len(self._prepared.victims.pool):
+            write_parcel(directory.pool, self._prepared.victims.shown(self._prepared.dataset))
         seconds = time.monotonic() - started
         utility = examiner.utility(read_weights(directory.model))
         self._finish(directory, cell, privacy, {**utility, "seconds": round(seconds, 1)})

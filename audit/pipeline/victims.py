@@ -124,6 +124,8 @@ def _decoys(
     for sessions in probes.values():
         for session, records in sessions.items():
             together.setdefault(session, set()).update(records)
+    if not len(pool):
+        return {}
     labels, inputs = dataset.y[pool], dataset.inputs(pool).reshape(len(pool), -1)
     found: dict[int, NDArray[np.int64]] = {}
     for mates in together.values():

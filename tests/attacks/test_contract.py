@@ -14,7 +14,13 @@ from attacks.entry import Entry, Family
 from attacks.registry import ATTACKS, select
 from audit.core.adversaries import Adversary
 from audit.core.errors import ConfigError, ViewError
-from audit.core.guesses import Guess, LabelCountGuess, MembershipGuess, ReconstructionGuess
+from audit.core.guesses import (
+    Guess,
+    IdentificationGuess,
+    LabelCountGuess,
+    MembershipGuess,
+    ReconstructionGuess,
+)
 from audit.core.randomness import named_generator
 from audit.core.views import Background, View
 from audit.disclosure import Disclosure
@@ -43,8 +49,9 @@ Adds = Callable[[Background], Background]
 def view_of(path: Path, adversary: Adversary, *, cell: int = 0) -> View:
     run = RunDirectory.open(path)
     view = Disclosure(run, run.config, run.config.cells[cell]).view(adversary)
-    if isinstance(getattr(view, "probes", None), tuple):  # one probe is enough for a contract
-        view = dataclasses.replace(view, probes=view.probes[:1])  # type: ignore[call-arg]
+    if isinstance(getattr(view, "probes", None), tuple):  # one of each kind is enough
+        first = {probe.steps: probe for probe in reversed(view.probes)}  # type: ignore[union-attr]
+        view = dataclasses.replace(view, probes=tuple(first.values()))  # type: ignore[call-arg]
     return view
 
 
@@ -68,6 +75,8 @@ def guess(entry: Entry, view: View) -> Guess:
 def same(a: Guess, b: Guess) -> bool:
     if isinstance(a, MembershipGuess) and isinstance(b, MembershipGuess):
         return a.candidates == b.candidates and a.scores.tobytes() == b.scores.tobytes()
+    if isinstance(a, IdentificationGuess) and isinstance(b, IdentificationGuess):
+        return (a.pool, a.scores.tobytes()) == (b.pool, b.scores.tobytes())
     if isinstance(a, LabelCountGuess) and isinstance(b, LabelCountGuess):
         return (a.clients, a.shares, a.skipped) == (b.clients, b.shares, b.skipped) and all(
             a.counts[name].tobytes() == b.counts[name].tobytes() for name in a.clients
