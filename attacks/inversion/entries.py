@@ -89,7 +89,7 @@ ENTRIES = (
         title="exact inversion of small batches through ReLU sparsity",
         family=Family.INVERSION,
         adversaries=SERVERS,
-        source="Dimitrov et al. 2024, arXiv:2403.03945, sections 3 and 4",
+        source="after Dimitrov et al. 2024, arXiv:2403.03945",
         module="attacks.inversion.spear",
         baseline="prior-mean",
     ),

@@ -31,7 +31,7 @@ class FirstLayerInversion:
         most_mixtures: Distinct ratios of neurons that are looked at, the largest first.
 
     Source:
-        Phong et al. 2018, doi 10.1109/TIFS.2017.2787987, section 3 (a neuron's ratio); Geiping et
+        Phong et al. 2018, doi 10.1109/TIFS.2017.2787987 (a neuron's ratio); Geiping et
         al. 2020, arXiv:2003.14053, proposition 3.1; mixtures and neurons that see one record
         alone: Fowl et al. 2022, arXiv:2110.13057, where the server crafts the model for that.
         Differs: the model is as it was trained, the span tells records from mixtures, and a record

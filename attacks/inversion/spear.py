@@ -53,7 +53,8 @@ class Spear:
         draws: Sets of neurons that are tried; time grows with it, and nothing stops on a clock.
 
     Source:
-        Dimitrov et al. 2024, arXiv:2403.03945, sections 3 and 4: the low rank, the sparse columns,
+        After Dimitrov et al. 2024, arXiv:2403.03945, of which the abstract and an outline of the
+        algorithm were known, and derived anew: the low rank, the sparse columns,
         their search by submatrices, greedy assembly. Differs: the bias' gradient is one more
         column, so that lengths follow from a row's last entry being 1; directions are refined by
         all rows that they kill; a column must be a sum of the next layer's rows where it is not
@@ -279,7 +280,7 @@ def _not_recovered(count: int, rank: int) -> str:
         )
     return (
         f"{count} records: not recovered by this attack, no set of sparse columns within the "
-        "budget explains the gradient"
+        "budget explains all but a ten-thousandth of the gradient's square"
     )
 
 
