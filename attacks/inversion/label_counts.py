@@ -188,13 +188,13 @@ def _probe_counts(probe: Observation, models: _Models, prior: Array) -> Array:
     """Return the whole counts of a probe; where public shares differ, of its weighted mean."""
     background, records = models.background, records_in(probe)
     directions, expected = models.at(probe.weights)
-    seen = directions.along(gradient_of(probe))
-    deviation = _noise(background, probe, steps=1.0)
+    seen = directions.along(gradient_of(probe)) / probe.steps
+    deviation = _noise(background, probe, steps=1.0) / probe.steps**0.5
     equations = _equations(background, probe, directions, expected, seen, deviation=deviation)
     alike = records * (1 + LIKENESS) / (records + LIKENESS)
     equations = equations.less_sure(prior, _covariance(prior) / alike)
     lower = np.zeros(len(prior))
-    if directions.is_bias:
+    if directions.is_bias and probe.steps == 1:
         lower = _certain(background, probe, seen, deviation) * (prior > 0)
     return whole_counts(records * _posterior(equations, prior, alike, lower))
 

@@ -83,15 +83,15 @@ class Tabular:
             return NO_TABLE
         if not len(background.population.labels):
             raise ViewError("tabular needs a population, whose records scale the columns")
+        if probe.steps > 1:
+            return f"{probe.steps} local steps: see fedavg-unrolled"
         if not count:
             return "how many records it holds is not known"
         if count > self.most_records:
             return f"{count} records: more than the {self.most_records} of this budget"
         if not all(np.isfinite(part).all() for part in gradient.values()):
             return "the update holds values that are not finite"
-        if not any(part.any() for part in gradient.values()):
-            return "the update is zero"
-        return None
+        return None if any(part.any() for part in gradient.values()) else "the update is zero"
 
     def _invert(
         self, probe: Observation, background: Background, rng: np.random.Generator

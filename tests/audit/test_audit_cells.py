@@ -58,13 +58,17 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_private_cell_has_every_audit_and_a_verdict(trained: Path) -> None:
     rows = {row["cell"]: row for row in read_json(trained / "table.json")["rows"]}
-    audits = rows["eps-2"]["audits"]
+    audits = [a for a in rows["eps-2"]["audits"] if a["about"] == "recipe"]
     assert {a["attack"] for a in audits} == {*AUDITS, "canary-records"}
     assert {a["adversary"] for a in audits} == {"server", "secagg-server", "participant", "query"}
     assert all(a["verdict"] in {"consistent", "underpowered"} for a in audits)
     assert rows["eps-2"]["verdict"] in {"consistent", "underpowered"}
     assert all(a["claimed_epsilon"] == rows["eps-2"]["claimed_epsilon"] for a in audits)
     assert rows["eps-inf"]["verdict"] is None
+    # What probes claim is audited for itself, by who can be named in them.
+    (probe,) = [a for a in rows["eps-2"]["audits"] if a["about"] == "probe"]
+    assert (probe["attack"], probe["adversary"]) == ("candidate-identification", "server")
+    assert probe["claimed_epsilon"] < rows["eps-2"]["claimed_epsilon"]
 
 
 def test_bounds_are_scores_of_the_table_too(trained: Path) -> None:
@@ -235,7 +239,7 @@ def test_one_audit_again_is_judged_with_all_the_others(run_copy: Path) -> None:
     audited(run_copy, "canary-sum")
     assert read_json_lines(run_copy / "audits.jsonl") == before
     claimed = [a for a in before if a["claimed_epsilon"] is not None]
-    assert {a["tests"] for a in before} == {len(before) + len(claimed)} == {11 + 6}
+    assert {a["tests"] for a in before} == {len(before) + len(claimed)} == {12 + 7}
 
 
 def test_faults_make_other_audit_cells_and_swap_only_what_is_noted(run_copy: Path) -> None:
