@@ -198,7 +198,8 @@ def run(tmp_path_factory):
     settings = [
         "privacy.epsilons=[4, .inf]", "schedule.rounds=3", "schedule.loss_scale=8",
         "schedule.learning_rate=32", "schedule.momentum=0", "probes.batch_sizes=[1]",
-        "probes.repeats=1", "probes.local_steps=[1]", "model={name: hog, options: {bias: false, stride: 2}}",
+        "probes.repeats=1", "probes.local_steps=[1]",
+        "model={name: hog, options: {bias: false, stride: 2}}",
         "per_epsilon={inf: {schedule: {learning_rate: 4}}}",
     ]  # fmt: skip
     return train(
