@@ -8,7 +8,10 @@ from audit.core.adversaries import Adversary
 
 Row = Mapping[str, Any]
 
-SHOWN = (
+SHOWN = ("auc", "attribute_advantage")
+"""Metrics of the main table."""
+
+PLOTTED = (
     "auc",
     "identification_rate_100",
     "identification_rate_10",
@@ -62,17 +65,21 @@ class Series:
         return cls(score["metric"], score["adversary"], score["attack"], score["slice"])
 
 
-def main_series(rows: Sequence[Row]) -> list[Series]:
-    """Return the series worth a column.
+def main_series(rows: Sequence[Row], metrics: Sequence[str] = SHOWN) -> list[Series]:
+    """Return the series worth a column, or a curve.
 
     Of membership and of inversion the strongest attack of each adversary, of inversion at the
     smallest probes. Among 10 candidates a record is looked for only where a class has no 100.
+
+    Args:
+        rows: Of a table.
+        metrics: Of which there may be series.
     """
     found = {
         Series.of(score)
         for row in rows
         for score in row["leakage"]
-        if score["metric"] in SHOWN and score["value"] is not None
+        if score["metric"] in metrics and score["value"] is not None
     }
     found = {s for s in found if s.metric != "auc" or (s.attack, s.slice) == (STRONGEST, "all")}
     found = {s for s in found if s.metric not in OF_PROBES or s.attack == STRONGEST}
@@ -85,7 +92,7 @@ def main_series(rows: Sequence[Row]) -> list[Series]:
         smallest.setdefault((series.metric, series.adversary, series.attack), series)
     return sorted(
         smallest.values(),
-        key=lambda s: (SHOWN.index(s.metric), s.attack, adversary_rank(s.adversary)),
+        key=lambda s: (metrics.index(s.metric), s.attack, adversary_rank(s.adversary)),
     )
 
 

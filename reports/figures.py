@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from reports.columns import SHOWN, Row, Series, main_series
+from reports.columns import PLOTTED, Row, Series, main_series
 
 INK = ("#1b5e9b", "#b3490f", "#2e7d4f", "#7a3e9d", "#8a6d00", "#555555", "#c2185b")
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
@@ -36,7 +36,7 @@ def draw_plots(table: Mapping[str, Any], folder: Path) -> list[Path]:
     """
     rows: list[Row] = table["rows"]
     drawn = draw_accuracy(rows, folder / "accuracy", label="this run")
-    if main_series(rows):
+    if main_series(rows, PLOTTED):
         drawn += save_figure(_leakage(rows), folder / "leakage")
     return drawn
 
@@ -130,8 +130,8 @@ def _accuracy(rows: Sequence[Row], label: str) -> Figure:
 
 
 def _leakage(rows: list[Row]) -> Figure:
-    series = main_series(rows)
-    metrics = [m for m in SHOWN if any(s.metric == m for s in series)]
+    series = main_series(rows, PLOTTED)
+    metrics = [m for m in PLOTTED if any(s.metric == m for s in series)]
     figure = Figure(figsize=(6.4 * len(metrics), 4.2), dpi=130, layout="constrained")
     places, labels = _places(rows)
     titles = {

@@ -9,7 +9,6 @@ from rich.table import Table
 from rich.text import Text
 
 from reports.columns import (
-    OF_PROBES,
     SHOWN,
     STRONGEST,
     TITLES,
@@ -18,6 +17,7 @@ from reports.columns import (
     audits_of,
     main_series,
 )
+from reports.inversion import inversion_table
 
 NOT_MEASURED = "–"
 
@@ -52,7 +52,8 @@ def render_table(table: Mapping[str, Any], *, title: str) -> RenderableType:
         ]
         cells += [_value(one.find(row)) for one in series]
         shown.add_row(*cells, *([_audit(row)] if audited else []))
-    return Group(shown, *_notes(rows))
+    inverted = inversion_table(rows)
+    return Group(shown, *([inverted] if inverted else []), *_notes(rows))
 
 
 def render_seeds(pooled: Mapping[str, Any], *, title: str) -> RenderableType:
@@ -104,8 +105,7 @@ def _measure(row: Row, name: str, *, digits: int = 1) -> str:
 
 def _heading(series: Series) -> str:
     if series.attack == STRONGEST:
-        kind = "inversion" if series.metric in OF_PROBES else "membership"
-        return _narrow(f"{kind}\n{TITLES[series.metric]}\n{series.adversary}")
+        return _narrow(f"membership\n{TITLES[series.metric]}\n{series.adversary}")
     attack, rest = series.title.split(", ", 1)
     who, metric = rest.rsplit(": ", 1)
     return _narrow(f"{metric}\n{attack}\n{who}")
@@ -167,9 +167,8 @@ def _notes(rows: list[Row]) -> list[Text]:
     notes += _missing(scored)
     if any(score["attack"] == STRONGEST for score in scored):
         notes.append(
-            "Membership and inversion: the strongest attack of each adversary, its interval joint "
-            "over all; --details shows each. Inversion is of single-record probes where there are "
-            "any; SSIM counts only above the best guess without the gradient."
+            "Membership: the strongest attack of each adversary, its interval joint over all; "
+            "--details shows each."
         )
     if any(audits_of(row) for row in rows):
         notes.append(

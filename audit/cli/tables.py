@@ -94,6 +94,15 @@ def _curves(
     return {a.value: curves[a.value] for a in Adversary if a.value in curves}
 
 
+def _best_pictures(row: Mapping[str, Any], adversary: str) -> str:
+    """Return the attack whose pictures are most like the records."""
+    for score in row["leakage"]:
+        key = score["attack"], score["metric"], score["adversary"]
+        if key == (STRONGEST, "ssim_over_baseline", adversary) and score.get("by"):
+            return str(score["by"])
+    return "dlg"
+
+
 def _public_panels(
     run: RunDirectory, table: Mapping[str, Any]
 ) -> list[tuple[str, Mapping[str, NDArray[np.float32]]]]:
@@ -101,7 +110,7 @@ def _public_panels(
     rows: list[tuple[str, Mapping[str, NDArray[np.float32]]]] = []
     for row in reversed(table["rows"]):
         for adversary in ("server", "secagg-server"):
-            folder = run.attack_folder(row["cell"], adversary, "dlg")
+            folder = run.attack_folder(row["cell"], adversary, _best_pictures(row, adversary))
             if not (folder / "panels.safetensors").exists():
                 continue
             arrays = read_parcel(folder / "panels.safetensors").arrays
