@@ -145,3 +145,17 @@ def prior_error(victims: list[np.ndarray]) -> float:
 
 def known() -> Known:
     return Known(population=INPUTS[PEOPLE], labels=LABELS[PEOPLE], pool=INPUTS[POOL])
+
+
+def lenet(shape: tuple[int, ...], classes: int) -> nn.Module:
+    """The smooth network of Zhu et al. 2019: three convolutions of 12 channels, sigmoids."""
+    return nn.Sequential(
+        nn.Conv2d(shape[0], 12, 5, padding=2, stride=2),
+        nn.Sigmoid(),
+        nn.Conv2d(12, 12, 5, padding=2, stride=2),
+        nn.Sigmoid(),
+        nn.Conv2d(12, 12, 5, padding=2),
+        nn.Sigmoid(),
+        nn.Flatten(),
+        nn.Linear(12 * -(-shape[1] // 4) * -(-shape[2] // 4), classes),
+    )
