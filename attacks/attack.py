@@ -12,12 +12,16 @@ from audit.core.model import Weights
 from audit.core.views import (
     Observation,
     QueryView,
+    Recipe,
     Records,
     References,
     SecaggServerView,
     ServerView,
     View,
 )
+
+CLIP_SLACK = 1e-6
+"""Opacus adds this to a norm before it divides."""
 
 
 class Budget(StrEnum):
@@ -120,3 +124,15 @@ def gradient_of(observation: Observation) -> dict[str, Any]:
         name: -np.asarray(array, dtype=np.float64) / observation.learning_rate
         for name, array in observation.update.items()
     }
+
+
+def clip_factors(recipe: Recipe, norms: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return by what the recipe multiplies each record's gradient before it is summed.
+
+    Args:
+        recipe: Of the cell.
+        norms: Of the gradients of the plain loss, shape (records,).
+    """
+    if recipe.max_grad_norm is None:
+        return np.full_like(norms, recipe.loss_scale)
+    return np.minimum(recipe.loss_scale, recipe.max_grad_norm / (norms + CLIP_SLACK))

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attacks.attack import Budget, gradient_of, probe_observations, records_in
-from attacks.inversion.expected import clip_factors, population_gradients
+from attacks.attack import Budget, clip_factors, gradient_of, probe_observations, records_in
+from attacks.inversion.expected import population_gradients
 from audit.core.errors import ViewError
 from audit.core.guesses import IdentificationGuess
 from audit.core.model import Weights
@@ -97,7 +97,7 @@ def _scored(
     found = built.gradient_products(
         weights, pool.inputs, pool.labels, rests, class_priors=recipe.class_priors
     )
-    factors = clip_factors(background, found.norms)
+    factors = clip_factors(recipe, found.norms)
     scores = {}
     for one, along in zip(group, np.asarray(found.products).T, strict=True):
         length = factors * found.norms

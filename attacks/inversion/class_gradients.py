@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from attacks.membership.updates import clipping
+from attacks.attack import clip_factors
 from audit.core.errors import ViewError
 from audit.core.model import GradientProducts, Weights
 from audit.core.views import Background
@@ -85,7 +85,7 @@ def directions_at(background: Background, weights: Weights, attack: str) -> Dire
         return Directions(name=name, vectors=np.eye(background.architecture.classes), is_bias=True)
     population = background.population
     some = Directions(name=name, vectors=np.ones((1, *weights[name].shape)), is_bias=False)
-    factor = clipping(background.recipe, _products(background, weights, some).norms)
+    factor = clip_factors(background.recipe, _products(background, weights, some).norms)
     members = population.labels[:, None] == np.arange(background.architecture.classes)
     sums: Sequence[Weights] = background.architecture.gradient_sums(
         weights,
@@ -110,7 +110,7 @@ def expected_gradients(
     """
     labels, classes = background.population.labels, background.architecture.classes
     found = _products(background, weights, directions)
-    values = clipping(background.recipe, found.norms)[:, None] * found.products
+    values = clip_factors(background.recipe, found.norms)[:, None] * found.products
     members = (labels[:, None] == np.arange(classes)).astype(np.float64)
     counts = members.sum(axis=0)
     means = values.T @ members / np.maximum(counts, 1)

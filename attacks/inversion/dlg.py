@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from attacks.attack import Budget, gradient_of, probe_observations, records_in
-from attacks.inversion.expected import CLIP_SLACK
+from attacks.attack import CLIP_SLACK, Budget, gradient_of, probe_observations, records_in
 from attacks.inversion.labels import LabelReader
 from audit.core.errors import ViewError
 from audit.core.guesses import Reconstruction, ReconstructionGuess

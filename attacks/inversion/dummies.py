@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from attacks.inversion.expected import CLIP_SLACK
+from attacks.attack import CLIP_SLACK
 from audit.core.errors import ViewError
 from audit.core.model import Weights
 from audit.core.views import Background

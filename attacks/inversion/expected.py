@@ -1,28 +1,13 @@
-"""What records send by the recipe: clipping factors, and averages over the population."""
+"""What records send by the recipe, on average over the population."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from attacks.attack import clip_factors
 from audit.core.model import Weights
 from audit.core.views import Background
-
-CLIP_SLACK = 1e-6
-"""Opacus adds this to a norm before it divides."""
-
-
-def clip_factors(background: Background, norms: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return by what each record's gradient is multiplied before it is summed.
-
-    Args:
-        background: Recipe.
-        norms: Of the gradients of the plain loss, shape (records,).
-    """
-    recipe = background.recipe
-    if recipe.max_grad_norm is None:
-        return np.ones(len(norms))
-    return np.minimum(recipe.loss_scale, recipe.max_grad_norm / (norms + CLIP_SLACK))
 
 
 def population_gradients(
@@ -41,5 +26,5 @@ def population_gradients(
     member = np.ones((len(labels), 1), dtype=np.bool_) if groups is None else groups[:most]
     built = background.architecture
     norms = built.gradient_products(weights, inputs, labels, [], class_priors=priors).norms
-    each = clip_factors(background, norms)[:, None] * member / member.sum(axis=0)
+    each = clip_factors(background.recipe, norms)[:, None] * member / member.sum(axis=0)
     return built.gradient_sums(weights, inputs, labels, each, class_priors=priors)

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
-from attacks.attack import Budget, probe_observations
+from attacks.attack import CLIP_SLACK, Budget, probe_observations
 from attacks.inversion.dummies import DummyGradients
-from attacks.inversion.expected import CLIP_SLACK
 from attacks.inversion.inverting_gradients import CosineMatching
 from attacks.inversion.search import Search, Sent, no_step_alone
 from audit.core.errors import ViewError

@@ -9,15 +9,12 @@ from scipy.optimize import nnls
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from attacks.attack import Budget, gradient_of, probe_observations, records_in
+from attacks.attack import CLIP_SLACK, Budget, gradient_of, probe_observations, records_in
 from attacks.inversion.batched_lbfgs import minimise
 from attacks.inversion.table_dummies import Labelled, TableDummies
 from audit.core.errors import ViewError
 from audit.core.guesses import Reconstruction, ReconstructionGuess
 from audit.core.views import Background, Observation, View
-
-CLIP_SLACK = 1e-6
-"""Opacus adds this to a norm before it divides."""
 
 AS_GOOD = 3.0
 """Restarts whose loss is at most so many times the smallest are pooled."""

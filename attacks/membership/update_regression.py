@@ -7,11 +7,10 @@ A regression of the update on all candidates' gradients at once takes that out.
 
 import numpy as np
 
-from attacks.attack import Budget
+from attacks.attack import Budget, clip_factors
 from attacks.membership.updates import (
     Array,
     Round,
-    clipping,
     combined,
     evenly_spread,
     noise_variance,
@@ -96,7 +95,7 @@ def _coefficients(background: Background, one: Round, steps: int) -> Array:
     norms = model.gradient_products(
         one.weights, records.inputs, records.labels, one.sums[:1], class_priors=priors
     ).norms[:, None]
-    factor = clipping(recipe, norms)
+    factor = clip_factors(recipe, norms)
     penalty = MISFIT * float(np.mean((factor * norms) ** 2)) + noise_variance(
         recipe, clients=len(one.senders[0])
     )

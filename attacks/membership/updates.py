@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from attacks.attack import Budget
+from attacks.attack import Budget, clip_factors
 from audit.core.errors import ViewError
 from audit.core.guesses import MembershipGuess
 from audit.core.model import Weights
@@ -72,15 +72,6 @@ def evenly_spread(view: View, attack: str, budget: Budget) -> list[Round]:
     return [_round(view, by_round[numbers[i]]) for i in chosen]
 
 
-def clipping(recipe: Recipe, norms: Array) -> Array:
-    """Return by what the recipe multiplies a record's gradient before it is summed."""
-    scale = recipe.loss_scale
-    if recipe.max_grad_norm is None:
-        return np.full_like(norms, scale)
-    longest = recipe.max_grad_norm / np.maximum(norms, np.finfo(np.float64).tiny)
-    return np.minimum(scale, longest)
-
-
 def noise_variance(recipe: Recipe, clients: int = 1) -> float:
     """Return the variance of the DP noise in each coordinate of a sum of gradients."""
     if recipe.noise_multiplier is None or recipe.max_grad_norm is None:
@@ -107,7 +98,7 @@ def held(view: View, rounds: list[Round]) -> Iterator[tuple[Round, Held]]:
             class_priors=background.recipe.class_priors,
         )
         norms = found.norms[:, None]
-        factor = clipping(background.recipe, norms)
+        factor = clip_factors(background.recipe, norms)
         lengths = np.array([[length(total) for total in one.sums]])
         yield (
             one,

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from attacks.membership.updates import clipping
+from attacks.attack import clip_factors
 from audit.core.config import ModelConfig
 from audit.core.guesses import LabelCountGuess
 from audit.core.model import Weights
@@ -73,7 +73,7 @@ class Digits:
         x, y = self.inputs[rows], self.labels[rows]
         zero = {n: np.zeros_like(w) for n, w in self.weights.items()}
         norms = self.built.gradient_products(self.weights, x, y, [zero]).norms
-        factor = clipping(recipe, norms)[:, None] / len(rows)
+        factor = clip_factors(recipe, norms)[:, None] / len(rows)
         (gradient,) = self.built.gradient_sums(self.weights, x, y, factor)
         noise = (recipe.noise_multiplier or 0.0) * (recipe.max_grad_norm or 0.0) / len(rows)
         update = {

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from attack_federation import CLIENTS, Digits, Federation, mean_of
 
-from attacks.attack import Budget
-from attacks.membership.updates import Round, clipping, evenly_spread, length, noise_variance
+from attacks.attack import Budget, clip_factors
+from attacks.membership.updates import Round, evenly_spread, length, noise_variance
 from attacks.registry import ATTACKS
 from audit.core.errors import ViewError
 from audit.core.guesses import MembershipGuess
@@ -143,7 +143,7 @@ def summed(view: View, one: Round, rows: np.ndarray) -> dict[str, np.ndarray]:
     parts = (one.weights, records.inputs[rows], records.labels[rows])
     norms = background.architecture.gradient_products(*parts, one.sums).norms[:, None]
     return dict(
-        background.architecture.gradient_sums(*parts, clipping(background.recipe, norms))[0]
+        background.architecture.gradient_sums(*parts, clip_factors(background.recipe, norms))[0]
     )
 
 
