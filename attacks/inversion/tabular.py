@@ -36,7 +36,7 @@ class Tabular:
     """Fit made-up records to a probe's gradient from many starts at once, and pool the best.
 
     Args:
-        iterations: L-BFGS iterations for one record; more records get more (``growth``).
+        iterations: L-BFGS iterations for one record; n records get sqrt(n) times as many.
         restarts: Starts from new noise and, where classes are uncertain, other labels.
         ensemble: Most restarts that are pooled; only those nearly as close as the best are.
         most_records: Larger probes are skipped, with that as the reason.

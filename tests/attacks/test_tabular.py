@@ -1,259 +1,289 @@
-"""Tables' records: categories read from a file, rebuilt from an exact gradient, scored by field."""
+"""Tables' records are read off an exact gradient, and off nothing else."""
 
-import csv
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from attacks.attack import Budget, gradient_of
+from attacks.attack import Budget
+from attacks.inversion.batched_lbfgs import minimise
+from attacks.inversion.prior import PriorMean
+from attacks.inversion.table_dummies import Labelled, TableDummies
 from attacks.inversion.tabular import build
-from audit.core.config import DataConfig, ModelConfig
-from audit.core.errors import ConfigError, DataError, ViewError
-from audit.core.fields import Field, FieldKind, of_parcel_fields, to_parcel_fields
+from audit.core.config import ModelConfig
+from audit.core.errors import ViewError
+from audit.core.fields import Field, FieldKind
 from audit.core.guesses import ReconstructionGuess
 from audit.core.parcel import Parcel
 from audit.core.randomness import named_generator
+from audit.core.scores import Score
 from audit.core.views import Background, Observation, Recipe, Records, ServerView
 from audit.scoring import FieldRule, Origin, score_fields
-from training.data.configured import data_spec
 from training.data.dataset import Dataset
 from training.data.loaders import load_dataset
-from training.dp_sgd import train_locally
-from training.local_plan import LocalPlan
+from training.data.spec import DataSpec
 from training.models import architecture
-from training.randomness import NoiseStream
 
-WARDS, SEXES = ("icu", "surgery", "medicine"), ("f", "m")
+POPULATION = 60
+RATE = 0.25
 ORIGIN = Origin(cell="eps-inf", adversary="server", attack="tabular")
-RANGES = {"age": (0, 100), "weight": (0, 200), "pressure": (50, 250), "rate": (20, 220)}
 
 
-def written(folder: Path, *, ward: str | None = None) -> DataConfig:
-    """Write a table of 240 made-up patients with two categories and four numbers."""
-    rng = named_generator(3, "patients")
-    rows = [
-        {
-            **{name: f"{rng.uniform(low, high):.3f}" for name, (low, high) in RANGES.items()},
-            "ward": ward if ward and i == 7 else WARDS[int(rng.integers(3))],
-            "sex": SEXES[int(rng.integers(2))],
-            "label": str(int(rng.integers(2))),
-        }
-        for i in range(240)
-    ]
-    with (folder / "wards.csv").open("w", newline="") as out:
-        writer = csv.DictWriter(out, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    return DataConfig(
+def mixed_table(folder: Path) -> Dataset:
+    """300 patients with four numbers and two categories."""
+    rng = np.random.default_rng(3)
+    wards, sexes = ("icu", "surgery", "other"), ("f", "m")
+    lines = ["ward,age,weight,sex,pulse,lactate,label"]
+    for _ in range(300):
+        age, ward, sex = rng.normal(60, 15), rng.choice(wards, p=(0.2, 0.3, 0.5)), rng.choice(sexes)
+        numbers = age, rng.normal(75, 12), rng.normal(80, 10), rng.gamma(2, 1)
+        a, b, c, d = (f"{value:.2f}" for value in numbers)
+        lines.append(f"{ward},{a},{b},{sex},{c},{d},{int(rng.random() < age / 120)}")
+    (folder / "own.csv").write_text("\n".join(lines) + "\n")
+    spec = DataSpec(
         name="csv",
-        path="wards.csv",
-        classes=2,
-        ranges={name: (float(low), float(high)) for name, (low, high) in RANGES.items()},
-        categories={"ward": WARDS, "sex": SEXES},
+        path=str(folder / "own.csv"),
+        ranges={"age": (0, 120), "weight": (0, 200), "pulse": (20, 200), "lactate": (0, 20)},
+        categories={"ward": wards, "sex": sexes},
     )
+    return load_dataset(spec, folder)
 
 
-@pytest.fixture(scope="module")
-def patients(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    folder = tmp_path_factory.mktemp("table")
-    return load_dataset(data_spec(written(folder)), folder, False)
+class Victims:
+    """One hospital's probe of the first records after the population, and what a server sees."""
 
-
-def view_of(dataset: Dataset, *, batch: int, updates: int = 3, noise: float | None = None):  # type: ignore[no-untyped-def]
-    """Return a server's view of single steps of the project's own training, and the records."""
-    built = architecture(
-        ModelConfig(name="mlp", options={"hidden": 48}), dataset.shape, dataset.classes
-    )
-    weights, people = built.initial(2), np.arange(120)
-    rng = named_generator(5, "victims", str(batch))
-    drawn = rng.permutation(np.arange(120, len(dataset.y)))[: batch * updates]
-    victims = np.split(drawn, updates)
-    plan = LocalPlan(
-        steps=1,
-        sample_rate=1.0,
-        expected_batch_size=float(batch),
-        learning_rate=0.5,
-        momentum=0.0,
-        noise_multiplier=noise,
-        max_grad_norm=None if noise is None else 1.0,
-    )
-    probes = []
-    for number, part in enumerate(victims):
-        stream = NoiseStream(named_generator(6, "noise", str(number)).bytes(32))
-        done = train_locally(
-            built.module(weights),
-            dataset.inputs(part),
-            dataset.y[part],
-            plan,
-            sampling=stream,
-            noise=stream,
+    def __init__(self, data: Dataset, *, count: int = 1, first: int = POPULATION, **recipe: float):
+        self.data = data
+        chosen = np.arange(first, first + count)
+        self.inputs, self.labels = data.inputs(chosen), data.y[chosen]
+        self.name = f"round-001/probe-b{count}-r0|hospital-1"
+        built = architecture(ModelConfig(name="mlp", options={"hidden": 32}), data.shape, 2)
+        weights = built.initial(1)
+        self.clip = recipe.get("max_grad_norm")
+        module = built.module(weights)
+        update = {n: np.zeros(p.shape, np.float32) for n, p in module.named_parameters()}
+        for x, y in zip(self.inputs, self.labels, strict=True):
+            module.zero_grad()
+            logits = module(torch.from_numpy(x[None]))
+            torch.nn.functional.cross_entropy(logits, torch.tensor([y])).backward()
+            grads = {n: p.grad.numpy() for n, p in module.named_parameters()}  # type: ignore[union-attr]
+            norm = np.sqrt(sum(float((g**2).sum()) for g in grads.values()))
+            factor = 1.0 if self.clip is None else min(1.0, self.clip / norm)
+            for name, gradient in grads.items():
+                update[name] -= np.float32(RATE * factor / count) * gradient
+        known = Records(
+            ids=tuple(map(str, range(POPULATION))),
+            inputs=data.inputs(slice(0, POPULATION)),
+            labels=data.y[:POPULATION],
         )
-        probes.append(
-            Observation(
-                name=f"round-001/probe-b{batch}-r{number}",
-                round=1,
-                clients=("h",),
-                shares=(1.0,),
-                records=batch,
-                weights=weights,
-                update=built.unflatten(done.update),
-                learning_rate=0.5,
-            )
+        self.view = ServerView(
+            background=Background(
+                architecture=built,
+                recipe=Recipe(
+                    rounds=1,
+                    local_steps=1,
+                    expected_batch_size=1.0,
+                    sample_rate=1.0,
+                    learning_rate=RATE,
+                    momentum=0.0,
+                    noise_multiplier=recipe.get("noise_multiplier"),
+                    max_grad_norm=self.clip,
+                ),
+                candidates=known,
+                population=known,
+                record_range=data.scale.output_range,
+                fields=data.fields,
+            ),
+            models=(),
+            rounds=(),
+            probes=(
+                Observation(
+                    name=self.name,
+                    round=1,
+                    clients=("hospital-1",),
+                    shares=(1.0,),
+                    records=count,
+                    weights=weights,
+                    update=update,
+                    learning_rate=RATE,
+                ),
+            ),
         )
-    known = Records(
-        ids=tuple(map(str, people)), inputs=dataset.inputs(people), labels=dataset.y[people]
-    )
-    background = Background(
-        architecture=built,
-        recipe=Recipe(
-            rounds=1,
-            local_steps=1,
-            expected_batch_size=float(batch),
-            sample_rate=1.0,
-            learning_rate=0.5,
-            momentum=0.0,
-            noise_multiplier=noise,
-            max_grad_norm=None if noise is None else 1.0,
-        ),
-        candidates=known,
-        population=known,
-        record_range=dataset.scale.output_range,
-        fields=dataset.fields,
-    )
-    view = ServerView(background=background, models=(weights,), rounds=(), probes=tuple(probes))
-    return view, victims
+
+    def with_update(self, change: Callable[[np.ndarray], np.ndarray]) -> ServerView:
+        (probe,) = self.view.probes
+        update = {name: change(part).astype(np.float32) for name, part in probe.update.items()}
+        return dataclasses.replace(self.view, probes=(dataclasses.replace(probe, update=update),))
+
+    def score(self, guess: ReconstructionGuess) -> Score:
+        session = self.name.partition("|")[0]
+        low, high = self.data.scale.output_range
+        truth = Parcel(
+            arrays={
+                f"{session}|hospital-1|inputs": self.inputs,
+                f"{session}|hospital-1|labels": self.labels,
+            },
+            fields={"range": [low, high]},
+        )
+        prior = PriorMean().guess(self.view, named_generator(1, "prior"))
+        rule = FieldRule.of(self.data.fields, self.view.background.population.inputs)
+        (score,) = score_fields(guess, prior, truth, rule, ORIGIN, rng=named_generator(1, "boot"))
+        return score
 
 
-def guess(view: ServerView, budget: Budget = Budget.QUICK) -> ReconstructionGuess:
+def attacked(view: ServerView, budget: Budget = Budget.QUICK) -> ReconstructionGuess:
     return build(budget).guess(view, named_generator(1, "tabular"))
 
 
-def fields_right(found: ReconstructionGuess, victims: list[np.ndarray], dataset: Dataset) -> float:
-    arrays = {}
-    for one, part in zip(found.reconstructions, victims, strict=True):
-        arrays[f"{one.observation}|h|inputs"] = dataset.inputs(part)
-        arrays[f"{one.observation}|h|labels"] = dataset.y[part]
-    truth = Parcel(arrays=arrays, fields={"range": list(dataset.scale.output_range)})
-    rule = FieldRule.of(dataset.fields, dataset.inputs(np.arange(120)))
-    (score,) = score_fields(found, None, truth, rule, ORIGIN, rng=named_generator(1, "b"))
-    assert score.value is not None and score.metric == "field_accuracy"
-    return score.value
+@pytest.fixture(scope="module")
+def cancer() -> Dataset:
+    return load_dataset(DataSpec(name="breast_cancer"), Path())
 
 
-def test_categories_become_one_hot_columns_that_belong_together(patients: Dataset) -> None:
-    assert [f.name for f in patients.fields] == [*RANGES, "ward", "sex"]
-    ward = patients.fields[4]
-    assert (ward.kind, len(ward.columns)) == (FieldKind.CATEGORICAL, 3)
-    hot = patients.x[:, list(ward.columns)]
-    assert (hot.sum(axis=1) == 1).all() and patients.x.shape[1] == 4 + 3 + 2
-    assert of_parcel_fields(to_parcel_fields(patients.fields)) == patients.fields
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return mixed_table(tmp_path_factory.mktemp("mixed"))
 
 
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"categories": {"wards": WARDS}}, "wards"),
-        ({"categories": {"ward": ("icu",)}}, "at least 2"),
-        ({"categories": {"ward": (*WARDS, "icu")}}, "each once"),
-    ],
-)
-def test_categories_that_fit_no_column_are_refused(tmp_path: Path, changes, said) -> None:  # type: ignore[no-untyped-def]
-    config = written(tmp_path).model_copy(update=changes)
-    with pytest.raises((DataError, ConfigError), match=said):
-        load_dataset(data_spec(config), tmp_path, False)
+@pytest.mark.parametrize("first", [POPULATION, 200])
+@pytest.mark.parametrize("table", ["cancer", "mixed"])
+def test_a_single_record_is_read_off_an_exact_gradient(
+    table: str, first: int, request: pytest.FixtureRequest
+) -> None:
+    victims = Victims(request.getfixturevalue(table), first=first)
+    guess = attacked(victims.view)
+    score = victims.score(guess)
+    assert score.value is not None and score.chance is not None
+    assert score.value >= 0.9 > score.chance
+    assert guess.reconstructions[0].labels.tolist() == victims.labels.tolist()
 
 
-def test_a_value_in_no_list_is_refused_with_its_place(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"'ward' has 'attic'.*9"):
-        load_dataset(data_spec(written(tmp_path, ward="attic")), tmp_path, False)
+def test_four_mixed_records_are_read_off_their_mean_gradient(mixed: Dataset) -> None:
+    victims = Victims(mixed, count=4)
+    score = victims.score(attacked(victims.view, Budget.STANDARD))
+    assert score.value is not None and score.chance is not None
+    assert score.value >= 0.9 > score.chance + 0.3
 
 
-@pytest.mark.parametrize(("batch", "least"), [(1, 0.99), (4, 0.9)])
-def test_an_exact_gradient_gives_the_fields_away(patients: Dataset, batch, least) -> None:  # type: ignore[no-untyped-def]
-    view, victims = view_of(patients, batch=batch)
-    assert fields_right(guess(view), victims, patients) >= least
+def test_clipping_alone_does_not_stop_it(mixed: Dataset) -> None:
+    victims = Victims(mixed, count=2, max_grad_norm=0.3)
+    score = victims.score(attacked(victims.view))
+    assert score.value is not None and score.value >= 0.9
 
 
-def test_patients_of_the_embedded_table_are_read_field_by_field() -> None:
-    cancer = load_dataset(data_spec(DataConfig(name="breast_cancer")), Path(), False)
-    view, victims = view_of(cancer, batch=1)
-    assert fields_right(guess(view), victims, cancer) > 0.95
-
-
-def test_noise_gives_no_more_than_the_prior(patients: Dataset) -> None:
-    view, victims = view_of(patients, batch=1, updates=8)
-    rng = named_generator(7, "drowned")
-
-    def noise(one: Observation) -> Observation:
-        length = np.sqrt(sum((g**2).sum() for g in gradient_of(one).values()))
-        drawn = {n: rng.standard_normal(u.shape) for n, u in one.update.items()}
-        norm = np.sqrt(sum((d**2).sum() for d in drawn.values()))
-        return dataclasses.replace(
-            one, update={n: (d * length / norm).astype(np.float32) for n, d in drawn.items()}
-        )
-
-    blind = dataclasses.replace(view, probes=tuple(noise(one) for one in view.probes))
-    people = patients.inputs(np.arange(120))
-    typical = ReconstructionGuess(
-        reconstructions=tuple(
-            dataclasses.replace(one, records=people.mean(axis=0, keepdims=True))
-            for one in guess(view).reconstructions
-        )
+def test_categories_come_back_as_exactly_one_category(mixed: Dataset) -> None:
+    noisy = Victims(mixed, count=2).with_update(
+        lambda part: named_generator(4, str(part.shape)).standard_normal(part.shape) * part.std()
     )
-    prior = fields_right(typical, victims, patients)
-    assert fields_right(guess(blind), victims, patients) < prior + 0.25
-    assert fields_right(guess(view), victims, patients) > prior + 0.4
+    (found,) = attacked(noisy).reconstructions
+    for field in mixed.fields:
+        if field.kind is FieldKind.CATEGORICAL:
+            part = found.records[:, list(field.columns)]
+            assert set(np.unique(part)) == {-1.0, 1.0}
+            assert ((part == 1).sum(axis=1) == 1).all()
+    assert np.abs(found.records).max() <= 1
 
 
-def test_dp_noise_hides_the_fields(patients: Dataset) -> None:
-    view, victims = view_of(patients, batch=1, updates=8, noise=5.0)
-    assert fields_right(guess(view), victims, patients) < 0.6
+@pytest.mark.parametrize("table", ["cancer", "mixed"])
+def test_a_gradient_of_noise_gives_no_more_than_the_baseline(
+    table: str, request: pytest.FixtureRequest
+) -> None:
+    data = request.getfixturevalue(table)
+    excess = []
+    for i in range(8):
+        victims = Victims(data, first=100 + i)
+        rng = named_generator(5, "noise", str(i))
+        blind = victims.with_update(lambda part, r=rng: r.standard_normal(part.shape) * part.std())
+        score = victims.score(attacked(blind))
+        assert score.value is not None and score.chance is not None
+        excess.append(score.value - score.chance)
+    assert np.mean(excess) < 0.1
 
 
-def test_the_same_generator_gives_the_same_guess(patients: Dataset) -> None:
-    view, _ = view_of(patients, batch=1, updates=1)
-    first, second = guess(view), guess(view)
-    assert first.reconstructions[0].records.tobytes() == second.reconstructions[0].records.tobytes()
+def test_another_records_gradient_gives_that_records_fields(mixed: Dataset) -> None:
+    victims, other = Victims(mixed), Victims(mixed, first=200)
+    score = victims.score(attacked(other.view))
+    assert score.value is not None and score.value < 0.9
 
 
-def test_what_cannot_be_worked_on_is_left_out_with_the_reason(patients: Dataset) -> None:
-    view, _ = view_of(patients, batch=1, updates=1)
-    (one,) = view.probes
-    images = dataclasses.replace(view.background, fields=())
-    for changed, said in (
-        (dataclasses.replace(view, background=images), "no tables"),
-        (
+def test_under_known_noise_it_falls_back_to_the_population(cancer: Dataset) -> None:
+    victims = Victims(cancer, max_grad_norm=1.0, noise_multiplier=4.0)
+    rng = named_generator(6, "dp")
+    noisy = victims.with_update(lambda part: part + 4 * RATE * rng.standard_normal(part.shape))
+    score = victims.score(attacked(noisy))
+    assert score.value is not None
+    assert score.value == pytest.approx(score.chance, abs=0.1)
+
+
+def test_the_same_generator_gives_the_same_guess(mixed: Dataset) -> None:
+    view = Victims(mixed, count=2).view
+    first, again = attacked(view), attacked(view)
+    assert first.reconstructions[0].records.tobytes() == again.reconstructions[0].records.tobytes()
+    assert first.reconstructions[0].objective == again.reconstructions[0].objective
+
+
+def test_what_it_cannot_work_on_is_skipped_with_the_reason(mixed: Dataset) -> None:
+    victims = Victims(mixed)
+    (probe,) = victims.view.probes
+    images = dataclasses.replace(victims.view.background, fields=())
+
+    def skipped(view: ServerView) -> str:
+        guess = attacked(view)
+        assert not guess.reconstructions
+        return guess.skipped[victims.name]
+
+    assert "no tables" in skipped(dataclasses.replace(victims.view, background=images))
+    assert "not finite" in skipped(victims.with_update(lambda part: part * np.nan))
+    assert "zero" in skipped(victims.with_update(lambda part: part * 0))
+    large = dataclasses.replace(probe, records=100)
+    assert "100 records" in skipped(dataclasses.replace(victims.view, probes=(large,)))
+    round_ = dataclasses.replace(probe, records=None)
+    assert "not known" in skipped(dataclasses.replace(victims.view, probes=(round_,)))
+
+
+def test_a_view_without_probes_or_population_is_refused_by_name(mixed: Dataset) -> None:
+    view = Victims(mixed).view
+    with pytest.raises(ViewError, match="tabular needs probes"):
+        attacked(dataclasses.replace(view, probes=()))
+    nobody = Records(ids=(), inputs=mixed.inputs([])[:0], labels=mixed.y[:0])
+    with pytest.raises(ViewError, match="tabular needs a population"):
+        attacked(
             dataclasses.replace(
-                view,
-                probes=(
-                    dataclasses.replace(one, update={n: u * np.nan for n, u in one.update.items()}),
-                ),
-            ),
-            "not finite",
-        ),
-        (dataclasses.replace(view, probes=(dataclasses.replace(one, records=500),)), "500 records"),
-        (dataclasses.replace(view, probes=(dataclasses.replace(one, steps=3),)), "3 local steps"),
-    ):
-        assert said in next(iter(guess(changed).skipped.values()))
-    with pytest.raises(ViewError, match="tabular"):
-        guess(dataclasses.replace(view, probes=()))
+                view, background=dataclasses.replace(view.background, population=nobody)
+            )
+        )
 
 
-def test_a_field_is_right_within_the_tolerance_or_by_its_largest_column() -> None:
+def test_versions_are_put_in_one_order_and_pooled() -> None:
     fields = (
-        Field(name="age", columns=(0,), kind=FieldKind.CONTINUOUS),
-        Field(name="sex", columns=(1, 2), kind=FieldKind.CATEGORICAL),
+        Field(name="a", columns=(0,), kind=FieldKind.CONTINUOUS),
+        Field(name="b", columns=(1, 2), kind=FieldKind.CATEGORICAL),
     )
-    people = np.array([[0.0, 1, 0], [2.0, 0, 1]], dtype=np.float32)  # deviation of 1
-    rule = FieldRule.of(fields, people)
-    truth = np.array([[1.0, 1, 0]] * 4)
-    rebuilt = np.array([[1.3, 0.6, 0.4], [1.35, 0.6, 0.4], [0.7, 0.4, 0.6], [1.0, 1, 0]])
-    assert rule.right(rebuilt, truth).tolist() == [[1, 1], [0, 1], [1, 0], [1, 1]]
-    with pytest.raises(ValueError, match="population is empty"):
-        FieldRule.of(fields, people[:0])
-    with pytest.raises(ValueError, match=r"expected each of 4 columns once|2 columns"):
-        from audit.core.fields import check_fields
+    dummies = TableDummies(fields, np.zeros((3, 3), np.float32), low=-1.0, high=1.0)
+    versions = np.array(
+        [
+            [[0.5, 0.2, -0.2], [-0.5, -0.9, 0.9]],
+            [[-0.4, -0.8, 0.8], [0.6, 0.1, -0.1]],
+            [[2.0, -0.9, 0.9], [-0.6, -0.7, 0.7]],
+        ]
+    )
+    found = dummies.pooled(Labelled(records=versions, labels=np.array([[0, 1], [1, 0], [0, 1]])))
+    np.testing.assert_allclose(found.records, [[0.6, -1, 1], [-0.5, -1, 1]])
+    assert found.labels.tolist() == [0, 1]
 
-        check_fields(fields, 4)
+
+def test_rows_are_minimised_apart_and_a_row_that_cannot_move_stays() -> None:
+    scales = torch.tensor([[1.0, 100.0], [1e-3, 1.0]], dtype=torch.float64)
+    target = torch.tensor([[1.0, -2.0], [3.0, 4.0]], dtype=torch.float64)
+
+    def loss(points: torch.Tensor) -> torch.Tensor:
+        return (scales * (points - target) ** 2).sum(dim=1)
+
+    start = torch.zeros(2, 2, dtype=torch.float64)
+    both = minimise(loss, start, iterations=50)
+    torch.testing.assert_close(both.points, target, atol=1e-6, rtol=0)
+    stuck = minimise(lambda p: loss(p) + p[:, 0] * torch.tensor([0.0, np.inf]), start, iterations=9)
+    assert torch.equal(stuck.points[1], start[1])

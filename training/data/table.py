@@ -56,15 +56,22 @@ def load_csv(spec: DataSpec, root: Path) -> Dataset:
             raise DataError(f"has no feature columns beside {', '.join(map(repr, columns))}")
         lists = check_categories(spec, features)
         try:
-            # Identifiers stay text: 007 and 7 are two patients. Categories too, and a converter
-            # keeps pandas from reading one that is called None or NA as missing.
+            # Identifiers stay text: 007 and 7 are two patients.
             frame = pd.read_csv(
                 path,
                 dtype=dict.fromkeys(identifiers, str),
-                converters=dict.fromkeys(lists, str),
                 encoding="utf-8-sig",
                 low_memory=False,
             )
+            if lists:  # text too, and one that is called None or NA is not missing
+                texts = pd.read_csv(
+                    path,
+                    usecols=list(lists),
+                    dtype=str,
+                    keep_default_na=False,
+                    encoding="utf-8-sig",
+                )
+                frame = frame.drop(columns=list(lists)).join(texts)
         except (ValueError, OSError) as error:  # pandas' parser errors are ValueErrors
             raise DataError(f"cannot be read as CSV: {error}") from error
         if not isinstance(frame.index, pd.RangeIndex):
