@@ -24,9 +24,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from attacks.inversion.bayes import BayesInversion, Posterior
+from attacks.inversion import bayes, inverting_gradients
+from attacks.inversion.bayes import Posterior
 from attacks.inversion.candidates import CandidateIdentification
-from attacks.inversion.inverting_gradients import CosineMatching, InvertingGradients
+from attacks.inversion.inverting_gradients import CosineMatching
 from audit import stats
 from audit.core.config import DataConfig
 from audit.core.guesses import Reconstruction
@@ -207,8 +208,10 @@ def main() -> None:
     dataset = load_dataset(data_spec(DATA[given.data]), data_root(), False)
     options = {"restarts": given.restarts, "most_records": 64}
     attacks = {
-        "cosine": InvertingGradients(solver=CosineMatching(iterations=given.iterations), **options),
-        "bayes": BayesInversion(solver=Posterior(iterations=given.iterations), **options),
+        "cosine": inverting_gradients.searched(
+            CosineMatching(iterations=given.iterations), **options
+        ),
+        "bayes": bayes.searched(Posterior(iterations=given.iterations), **options),
     }
     lines = []
     for batch in given.batch:

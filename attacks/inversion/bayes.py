@@ -7,9 +7,8 @@ import torch
 from torch import Tensor
 
 from attacks.attack import Budget
-from attacks.inversion.search import Problem, Search, single_step
-from audit.core.guesses import ReconstructionGuess
-from audit.core.views import Background, View
+from attacks.inversion.search import Problem, Search, SearchedInversion, single_step
+from audit.core.views import Background
 
 FLOOR = 1e-3
 """Least variance of a value beyond what the population shows, as a part of the squared range."""
@@ -97,42 +96,25 @@ class _Prior:
         self.floor = FLOOR**0.5 * (high - low)
 
 
-@dataclass(frozen=True, kw_only=True)
-class BayesInversion:
-    """Invert every single-step probe by its posterior.
-
-    Args:
-        solver: How.
-        restarts: Starts; the one with the smallest loss is kept.
-        most_records: Larger probes are skipped.
-    """
-
-    solver: Posterior
-    restarts: int
-    most_records: int
-
-    def guess(self, view: View, rng: np.random.Generator) -> ReconstructionGuess:
-        """Reconstruct every probe that is small enough.
-
-        Raises:
-            ViewError: The view has no probes, or its model leaves no gradient path.
-        """
-        search = Search(
-            attack="bayes-inversion",
-            restarts=self.restarts,
-            most_records=self.most_records,
-            refuses=single_step,
-        )
-        return search.run(view, self.solver, rng)
-
-
-def build(budget: Budget) -> BayesInversion:
+def build(budget: Budget) -> SearchedInversion:
     """Return the attack at a budget."""
     iterations, restarts, most = {
         Budget.QUICK: (150, 1, 4),
         Budget.STANDARD: (400, 1, 16),
         Budget.THOROUGH: (1000, 2, 48),
     }[budget]
-    return BayesInversion(
-        solver=Posterior(iterations=iterations), restarts=restarts, most_records=most
+    return searched(Posterior(iterations=iterations), restarts=restarts, most_records=most)
+
+
+def searched(solver: Posterior, *, restarts: int, most_records: int) -> SearchedInversion:
+    """Return the attack with settings of one's own.
+
+    Args:
+        solver: How dummies are fitted.
+        restarts: Starts; the one with the smallest loss is kept.
+        most_records: Larger probes are skipped.
+    """
+    search = Search(
+        attack="bayes-inversion", restarts=restarts, most_records=most_records, refuses=single_step
     )
+    return SearchedInversion(search=search, solver=solver)

@@ -2,14 +2,11 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from attacks.attack import Budget
-from attacks.inversion.search import Problem, Search, image_like, single_step
-from audit.core.guesses import ReconstructionGuess
-from audit.core.views import View
+from attacks.inversion.search import Problem, Search, SearchedInversion, image_like, single_step
 
 MILESTONES = (3 / 8, 5 / 8, 7 / 8)
 """Parts of the iterations after which the step is a tenth of before."""
@@ -73,42 +70,28 @@ def _variation(records: Tensor) -> Tensor:
     return down + right
 
 
-@dataclass(frozen=True, kw_only=True)
-class InvertingGradients:
-    """Invert every single-step probe by cosine matching.
-
-    Args:
-        solver: How.
-        restarts: Starts; the one with the smallest loss is kept.
-        most_records: Larger probes are skipped.
-    """
-
-    solver: CosineMatching
-    restarts: int
-    most_records: int
-
-    def guess(self, view: View, rng: np.random.Generator) -> ReconstructionGuess:
-        """Reconstruct every probe that is small enough.
-
-        Raises:
-            ViewError: The view has no probes, or its model leaves no gradient path.
-        """
-        search = Search(
-            attack="inverting-gradients",
-            restarts=self.restarts,
-            most_records=self.most_records,
-            refuses=single_step,
-        )
-        return search.run(view, self.solver, rng)
-
-
-def build(budget: Budget) -> InvertingGradients:
+def build(budget: Budget) -> SearchedInversion:
     """Return the attack at a budget."""
     iterations, restarts, most = {
         Budget.QUICK: (150, 1, 4),
         Budget.STANDARD: (500, 2, 16),
         Budget.THOROUGH: (2000, 4, 48),
     }[budget]
-    return InvertingGradients(
-        solver=CosineMatching(iterations=iterations), restarts=restarts, most_records=most
+    return searched(CosineMatching(iterations=iterations), restarts=restarts, most_records=most)
+
+
+def searched(solver: CosineMatching, *, restarts: int, most_records: int) -> SearchedInversion:
+    """Return the attack with settings of one's own.
+
+    Args:
+        solver: How dummies are fitted.
+        restarts: Starts; the one with the smallest loss is kept.
+        most_records: Larger probes are skipped.
+    """
+    search = Search(
+        attack="inverting-gradients",
+        restarts=restarts,
+        most_records=most_records,
+        refuses=single_step,
     )
+    return SearchedInversion(search=search, solver=solver)

@@ -208,6 +208,27 @@ class Search:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class SearchedInversion:
+    """An attack that searches for the records of every single-step probe.
+
+    Args:
+        search: Which probes, how many starts.
+        solver: How dummies are fitted.
+    """
+
+    search: Search
+    solver: Solver
+
+    def guess(self, view: View, rng: np.random.Generator) -> ReconstructionGuess:
+        """Reconstruct every probe that is small enough.
+
+        Raises:
+            ViewError: The view has no probes, or its model leaves no gradient path.
+        """
+        return self.search.run(view, self.solver, rng)
+
+
 def noise_in(one: Observation, background: Background) -> float:
     """Return the deviation of DP noise in each coordinate of an observation's gradient."""
     recipe = background.recipe

@@ -8,8 +8,8 @@ import pytest
 
 from attacks.attack import Attack, Budget
 from attacks.inversion import bayes, dlg, inverting_gradients
-from attacks.inversion.bayes import BayesInversion, Posterior
-from attacks.inversion.inverting_gradients import CosineMatching, InvertingGradients
+from attacks.inversion.bayes import Posterior
+from attacks.inversion.inverting_gradients import CosineMatching
 from attacks.inversion.search import noise_in
 from audit.core.config import ModelConfig
 from audit.core.errors import ViewError
@@ -18,8 +18,8 @@ from audit.core.randomness import named_generator
 from audit.core.views import ServerView
 from training.models import architecture
 
-COSINE = InvertingGradients(solver=CosineMatching(iterations=250), restarts=2, most_records=8)
-BAYES = BayesInversion(solver=Posterior(iterations=250), restarts=1, most_records=8)
+COSINE = inverting_gradients.searched(CosineMatching(iterations=250), restarts=2, most_records=8)
+BAYES = bayes.searched(Posterior(iterations=250), restarts=1, most_records=8)
 BOTH = pytest.mark.parametrize("attack", [COSINE, BAYES], ids=["cosine", "bayes"])
 
 
@@ -146,7 +146,7 @@ def test_idlg_keeps_the_labels_that_it_reads_and_rebuilds():
 
 def test_a_budget_says_how_far_it_goes():
     for build in (inverting_gradients.build, bayes.build):
-        most = [build(budget).most_records for budget in Budget]
+        most = [build(budget).search.most_records for budget in Budget]
         assert most == sorted(most)
 
 
