@@ -80,6 +80,7 @@ def test_the_command_prints_facts_and_refuses_a_fault_that_is_none(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_at_standard_budget_all_but_what_chance_decides_are_found():
     findings = selftest(SelfTestOptions(budget="standard"))
     found = {f.name for f in findings if f.found}
