@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,28 +11,21 @@ from audit.core.config import CellConfig, Config
 from audit.core.randomness import named_generator
 from audit.disclosure.canaries import canary_store
 from audit.executor import Job, Store
-from audit.formats.files import read_json
-from audit.pipeline.audit_federation import AuditFederation
 from audit.pipeline.audit_jobs import (
-    canary_secret,
     coins,
     cost_sentence,
     federation_seconds,
-    job_key,
     known_records,
     run_jobs,
 )
+from audit.pipeline.canary_dealer import CanaryDealer
 from audit.pipeline.canary_trials import CanaryTrial, run_trials
 from audit.pipeline.cells import cell_model
-from audit.pipeline.prepare import Prepared, prepare
 from audit.store.run import RunDirectory
-from audit.vault import Vault
 from training.canaries import Canaries, canary_columns
-from training.data.configured import data_root
 from training.dp_sgd import Laboratory
 from training.faults import Fault
 from training.models import TorchArchitecture
-from training.randomness import derived_key
 
 OUTLIER = 100.0
 """Every value of an outlier canary, in the model's input space: far outside of any record's."""
@@ -79,17 +71,9 @@ class AuditCells:
         self, run: RunDirectory, config: Config, effort: AuditEffort, fault: Fault | None = None
     ) -> None:
         self._run, self._config, self._fault, self._effort = run, config, fault, effort
-        self._vault = Vault(run.secrets)
+        self._dealer = CanaryDealer(run, config)
         self._jobs: dict[str, list[Job[CanaryTrial]]] = {}
         self._seconds: dict[str, float] = {}
-
-    @cached_property
-    def _prepared(self) -> Prepared:
-        return prepare(self._config)
-
-    @cached_property
-    def _secret(self) -> bytes:
-        return canary_secret(self._config, self._vault)
 
     def store(self, cell: CellConfig) -> Store:
         """Return where what was seen of a cell's audit cells is kept."""
@@ -126,7 +110,7 @@ class AuditCells:
             MissingEvidenceError: The secrets are gone: canaries cannot be dealt.
         """
         if cell.id not in self._jobs:
-            built = cell_model(self._config, cell, self._prepared)
+            built = cell_model(self._config, cell, self._dealer.prepared)
             columns = canary_columns(built.build())
             count = self._effort.federations(columns)
             if not cell.private:  # a positive control: seen at once or never
@@ -137,20 +121,16 @@ class AuditCells:
     def _job(
         self, cell: CellConfig, built: TorchArchitecture, columns: int, number: int
     ) -> Job[CanaryTrial]:
-        config, prepared = self._config, self._prepared
+        config, prepared = self._config, self._dealer.prepared
         broken = f"{self._fault.name}-" if self._fault else ""
         name = f"canaries-{cell.id}-{broken}{number:03d}"
         dealt = self._dealt(name, columns)
-        present = coins(self._secret, name, columns + len(config.clients))
+        present = coins(self._dealer.secret, name, columns + len(config.clients))
         hospitals = range(len(config.clients))
         outliers = present[columns:] & cell.private
-        federation = AuditFederation(
-            config=config,
-            cell=cell,
-            architecture=built,
-            noise_multiplier=read_json(self._run.cell(cell.id).summary)["noise_multiplier"],
-            spec=prepared.spec,
-            root=data_root().absolute(),
+        federation = self._dealer.federation(
+            cell,
+            built,
             folder=self.store(cell).folder,
             name=name,
             parts=known_records(prepared.game.population, len(config.clients)),
@@ -164,14 +144,10 @@ class AuditCells:
                 )
                 for i in hospitals
             ),
-            ledgers=None,
-            noise_master=derived_key(self._secret, name, "noise") if config.reproduction else None,
             fault=self._fault,
         )
         trial = CanaryTrial(federation=federation, dealt=dealt)
-        key = job_key(federation, prepared.dataset.sha256, salt=derived_key(self._secret, "keys"))
-        noted = self._fault.truth(present) if self._fault else present
-        self._vault.write_canaries(cell.id, key, noted)
+        key = self._dealer.note(federation, self._fault.truth(present) if self._fault else present)
         return Job(key=key, payload=trial)
 
     def _dealt(self, name: str, columns: int) -> NDArray[np.int64]:

@@ -23,7 +23,6 @@ are clipped, and sampled, one by one.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,22 +33,17 @@ from audit.core.parcel import Parcel
 from audit.core.randomness import named_generator
 from audit.disclosure.canaries import hospital_store
 from audit.executor import Job, Store
-from audit.formats.files import read_json
 from audit.pipeline.audit_federation import AuditFederation
 from audit.pipeline.audit_jobs import (
-    canary_secret,
     cost_sentence,
     federation_seconds,
-    job_key,
     known_records,
     run_jobs,
 )
+from audit.pipeline.canary_dealer import CanaryDealer
 from audit.pipeline.cells import cell_model
-from audit.pipeline.prepare import Prepared, prepare
 from audit.store.run import CellDirectory, RunDirectory
-from audit.vault import Vault
 from training.canaries import Canaries, Push, along_canaries, canary_columns, canary_step
-from training.data.configured import data_root
 from training.dp_sgd import Laboratory
 from training.features.fixed import trained_part
 from training.models import TorchArchitecture
@@ -142,17 +136,9 @@ class HospitalCells:
 
     def __init__(self, run: RunDirectory, config: Config, federations: int) -> None:
         self._run, self._config, self._federations = run, config, federations
-        self._vault = Vault(run.secrets)
+        self._dealer = CanaryDealer(run, config)
         self._jobs: dict[str, list[Job[HospitalTrial]]] = {}
         self._seconds: dict[str, float] = {}
-
-    @cached_property
-    def _prepared(self) -> Prepared:
-        return prepare(self._config)
-
-    @cached_property
-    def _secret(self) -> bytes:
-        return canary_secret(self._config, self._vault)
 
     def cost(self, cells: Sequence[CellConfig]) -> str | None:
         """Say what is about to be run and how long it takes; None: all is there already."""
@@ -179,7 +165,7 @@ class HospitalCells:
             MissingEvidenceError: The secrets are gone: canaries cannot be dealt.
         """
         if cell.id not in self._jobs:
-            built = cell_model(self._config, cell, self._prepared)
+            built = cell_model(self._config, cell, self._dealer.prepared)
             count = self._federations if cell.private else 0
             self._jobs[cell.id] = [self._job(cell, built, number) for number in range(count)]
         return self._jobs[cell.id]
@@ -188,7 +174,7 @@ class HospitalCells:
         return hospital_store(self._run.path, cell.id)
 
     def _job(self, cell: CellConfig, built: TorchArchitecture, number: int) -> Job[HospitalTrial]:
-        config, prepared = self._config, self._prepared
+        config, prepared = self._config, self._dealer.prepared
         name = f"hospitals-{cell.id}-{number:03d}"
         weights = _weights(config)
         heaviest = np.flatnonzero(weights == weights.max())
@@ -201,7 +187,7 @@ class HospitalCells:
             )
         rng = named_generator(config.seed, "canary-directions", name)
         directions = orthonormal(columns, count, rng)
-        pushed = np.argsort(NoiseStream(derived_key(self._secret, name)).uniform(count))
+        pushed = np.argsort(NoiseStream(derived_key(self._dealer.secret, name)).uniform(count))
         pushes = {
             int(hospital): Push(
                 direction=directions[pushed[i]].astype(np.float32),
@@ -209,13 +195,9 @@ class HospitalCells:
             )
             for i, hospital in enumerate(heaviest)
         }
-        federation = AuditFederation(
-            config=config,
-            cell=cell,
-            architecture=built,
-            noise_multiplier=read_json(self._run.cell(cell.id).summary)["noise_multiplier"],
-            spec=prepared.spec,
-            root=data_root().absolute(),
+        federation = self._dealer.federation(
+            cell,
+            built,
             folder=self._store(cell).folder,
             name=name,
             parts=known_records(prepared.game.population, len(config.clients)),
@@ -228,19 +210,14 @@ class HospitalCells:
                 )
                 for i in range(len(config.clients))
             ),
-            ledgers=None,
-            noise_master=derived_key(self._secret, name, "noise") if config.reproduction else None,
-            fault=None,
         )
-        salt = derived_key(self._secret, "keys")
-        key = job_key(federation, prepared.dataset.sha256, salt=salt)
         present = np.zeros(count, dtype=np.bool_)
         present[pushed[: len(heaviest)]] = True
-        self._vault.write_canaries(cell.id, key, present)
+        key = self._dealer.note(federation, present)
         return Job(key=key, payload=HospitalTrial(federation=federation, directions=directions))
 
     def _columns(self, built: TorchArchitecture) -> int:
-        inputs = self._prepared.dataset.inputs(np.zeros(1, np.int64))
+        inputs = self._dealer.prepared.dataset.inputs(np.zeros(1, np.int64))
         return canary_columns(trained_part(built.build(), inputs)[0])
 
     def _seconds_each(self, trial: HospitalTrial) -> float:

@@ -6,7 +6,6 @@ ledgers; what is kept is what the final model says of the canaries.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,15 +19,13 @@ from audit.executor import Job, Store
 from audit.formats.files import read_json
 from audit.formats.parcels import read_weights
 from audit.pipeline.audit_federation import AuditFederation
-from audit.pipeline.audit_jobs import canary_secret, coins, cost_sentence, job_key, run_jobs
+from audit.pipeline.audit_jobs import coins, cost_sentence, run_jobs
+from audit.pipeline.canary_dealer import CanaryDealer
 from audit.pipeline.cells import cell_model
-from audit.pipeline.prepare import Prepared, ledger_root, prepare
+from audit.pipeline.prepare import ledger_root
 from audit.store.run import RunDirectory
-from audit.vault import Vault
 from training.canaries import Canaries
-from training.data.configured import data_root
 from training.models import TorchArchitecture
-from training.randomness import derived_key
 
 WHAT = "audit cells with canary records, charged to the hospitals' ledgers"
 """What is run, as it is said beforehand: it trains on patients' records."""
@@ -81,16 +78,8 @@ class RecordCells:
 
     def __init__(self, run: RunDirectory, config: Config) -> None:
         self._run, self._config = run, config
-        self._vault = Vault(run.secrets)
+        self._dealer = CanaryDealer(run, config)
         self._jobs: dict[str, list[Job[RecordTrial]]] = {}
-
-    @cached_property
-    def _prepared(self) -> Prepared:
-        return prepare(self._config)
-
-    @cached_property
-    def _secret(self) -> bytes:
-        return canary_secret(self._config, self._vault)
 
     def cost(self, cells: Sequence[CellConfig]) -> str | None:
         """Say what is about to be run, on whose account, how long; None: all is there already."""
@@ -115,7 +104,7 @@ class RecordCells:
             MissingEvidenceError: The secrets are gone: canaries cannot be dealt.
         """
         if cell.id not in self._jobs:
-            built = cell_model(self._config, cell, self._prepared)
+            built = cell_model(self._config, cell, self._dealer.prepared)
             runs = range(self._config.audit.runs)
             self._jobs[cell.id] = [self._job(cell, built, number) for number in runs]
         return self._jobs[cell.id]
@@ -128,19 +117,15 @@ class RecordCells:
         return float(read_json(self._run.cell(cell.id).summary)["seconds"])
 
     def _job(self, cell: CellConfig, built: TorchArchitecture, number: int) -> Job[RecordTrial]:
-        config, prepared = self._config, self._prepared
+        config, prepared = self._config, self._dealer.prepared
         name = f"records-{cell.id}-{number:03d}"
         inputs, labels = self._canaries(built)
         rng = named_generator(config.seed, "canary-hospitals", name)
         dealt = rng.permutation(len(labels)) % len(config.clients)
-        present = coins(self._secret, name, len(labels))
-        federation = AuditFederation(
-            config=config,
-            cell=cell,
-            architecture=built,
-            noise_multiplier=read_json(self._run.cell(cell.id).summary)["noise_multiplier"],
-            spec=prepared.spec,
-            root=data_root().absolute(),
+        present = coins(self._dealer.secret, name, len(labels))
+        federation = self._dealer.federation(
+            cell,
+            built,
             folder=self._store(cell).folder,
             name=name,
             parts=tuple(prepared.parts[client] for client in config.clients),
@@ -153,12 +138,8 @@ class RecordCells:
                 for i in range(len(config.clients))
             ),
             ledgers=ledger_root().absolute(),
-            noise_master=derived_key(self._secret, name, "noise") if config.reproduction else None,
-            fault=None,
         )
-        salt = derived_key(self._secret, "keys")
-        key = job_key(federation, prepared.dataset.sha256, salt=salt)
-        self._vault.write_canaries(cell.id, key, present)
+        key = self._dealer.note(federation, present)
         return Job(
             key=key,
             payload=RecordTrial(
@@ -171,13 +152,13 @@ class RecordCells:
 
     def _canaries(self, built: TorchArchitecture) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Return the canaries of every audit cell of a cell, in or out: public knowledge."""
-        config, dataset = self._config, self._prepared.dataset
+        config, dataset = self._config, self._dealer.prepared.dataset
         if config.audit.canary == "blank":
             blank = dataset.scale.apply(np.zeros((1, *dataset.shape), dtype=dataset.x.dtype))
             least = built.logits(built.initial(config.seed), blank).argmin(axis=1)
             return blank, least.astype(np.int64)
-        trained = sum(len(part) for part in self._prepared.parts.values())
-        population = self._prepared.game.population
+        trained = sum(len(part) for part in self._dealer.prepared.parts.values())
+        population = self._dealer.prepared.game.population
         count = max(1, min(config.audit.canaries, len(population), trained // PART))
         rng = named_generator(config.seed, "canary-records")
         chosen = rng.permutation(population)[:count]
