@@ -124,7 +124,8 @@ explain() {
 write_lock() {
     has_uv || fail "writing requirements.lock takes uv: install uv"
     uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
-        --no-header --extra ray --group dev pyproject.toml -o requirements.lock "$@"
+        --no-header --extra ray --extra pdf --extra mlflow --group dev pyproject.toml \
+        -o requirements.lock "$@"
 }
 
 main "$@"

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -140,6 +141,24 @@ def pld_epsilon(mechanism: Mechanism, *, delta: float, interval: float = 1e-4) -
     accountant = PLDAccountant(value_discretization_interval=interval)
     accountant.compose(_step(mechanism), mechanism.steps)
     return float(accountant.get_epsilon(delta))
+
+
+def privacy_profile(mechanism: Mechanism, *, deltas: Sequence[float]) -> list[float]:
+    """Return the epsilon that a mechanism keeps at each delta, by dp-accounting's PLD.
+
+    Args:
+        mechanism: What was executed.
+        deltas: Each in (0, 1).
+
+    Returns:
+        Upper bounds on epsilon, one for each delta; add/remove adjacency.
+
+    Source:
+        Doroshenko et al. 2022, arXiv:2207.04380 (pessimistic discretisation).
+    """
+    accountant = PLDAccountant()
+    accountant.compose(_step(mechanism), mechanism.steps)
+    return [float(accountant.get_epsilon(delta)) for delta in deltas]
 
 
 def selection_epsilon(mechanism: Mechanism, *, delta: float, trials: int) -> float:

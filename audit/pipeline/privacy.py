@@ -9,9 +9,11 @@ from training.accounting import (
     Mechanism,
     check_claim,
     pld_epsilon,
+    privacy_profile,
     selection_epsilon,
     solve_noise_multiplier,
 )
+from training.secagg.threshold import threshold
 
 ASSUMPTIONS = (
     "add/remove adjacency",
@@ -21,6 +23,11 @@ ASSUMPTIONS = (
 )
 FAR = 5.0
 """Standard deviations of noise that the quantised range must hold."""
+
+PRIVACY_SCHEMA = "audit-privacy/v1"
+
+PROFILE_DELTAS = tuple(10.0**-exponent for exponent in range(1, 11))
+"""Where the epsilon(delta) curve is written down, beside the claim's own delta."""
 
 VOID = "the noise came from a fixed key: a reproduction, void as a guarantee"
 
@@ -54,7 +61,7 @@ def cell_privacy(config: Config, cell: CellConfig) -> CellPrivacy | None:
     """
     if not cell.private:
         return None
-    rate = min(1.0, cell.schedule.batch_size / config.privacy.nominal_records)
+    rate = _sample_rate(config, cell)
     steps = cell.schedule.rounds * cell.schedule.local_steps
     total = config.privacy.epsilon_scope == "total"
     sigma = solve_noise_multiplier(
@@ -78,6 +85,74 @@ def cell_privacy(config: Config, cell: CellConfig) -> CellPrivacy | None:
         ),
         selection_epsilon=selection_epsilon(whole, delta=delta, trials=trials) if trials else None,
     )
+
+
+def privacy_record(
+    config: Config, cell: CellConfig, privacy: CellPrivacy | None
+) -> dict[str, object]:
+    """Return what ``privacy.json`` of a cell says: the mechanism, its claim and its whole curve.
+
+    Args:
+        config: The whole configuration.
+        cell: The cell's part of it.
+        privacy: Of the cell; None at infinity, where ``mechanism`` and ``curve`` are null.
+
+    Returns:
+        ``curve`` lists delta and the epsilon kept at it by an independent accountant; the claim
+        itself stands in ``claimed_epsilon`` at ``delta``.
+    """
+    record: dict[str, object] = {
+        "schema": PRIVACY_SCHEMA,
+        "cell": cell.id,
+        "unit": config.privacy.unit,
+        "adjacency": "add/remove",
+        "epsilon_scope": config.privacy.epsilon_scope,
+        "delta": config.privacy.delta,
+        "target_epsilon": cell.epsilon if privacy else None,
+        "claimed_epsilon": privacy.claim.epsilon if privacy else None,
+        "recomputed_epsilon": privacy.claim.recomputed_epsilon if privacy else None,
+        "accountant": "PRV (Opacus)" if privacy else None,
+        "recomputed_by": "PLD (dp-accounting)" if privacy else None,
+        "noise_source": None,
+        "mechanism": None,
+        "curve": None,
+        "aggregation": {
+            "protocol": config.aggregation.protocol,
+            "clients": config.partition.clients,
+            "colluders": config.aggregation.colluders,
+            "threshold": None
+            if config.aggregation.protocol == "plain"
+            else threshold(config.partition.clients, config.aggregation.colluders),
+        },
+    }
+    if privacy is None:
+        return record
+    rate = _sample_rate(config, cell)
+    steps = cell.schedule.rounds * cell.schedule.local_steps
+    whole = Mechanism(noise_multiplier=privacy.noise_multiplier, sample_rate=rate, steps=steps)
+    deltas = sorted({*PROFILE_DELTAS, config.privacy.delta}, reverse=True)
+    kept = privacy_profile(whole, deltas=deltas)
+    return record | {
+        "noise_source": "fixed key" if config.reproduction else "operating system",
+        "mechanism": {
+            "name": "Poisson-subsampled Gaussian (DP-SGD)",
+            "noise_multiplier": privacy.noise_multiplier,
+            "max_grad_norm": config.privacy.max_grad_norm,
+            "sample_rate": rate,
+            "nominal_records": config.privacy.nominal_records,
+            "rounds": cell.schedule.rounds,
+            "local_steps": cell.schedule.local_steps,
+            "steps": steps,
+        },
+        "curve": [
+            {"delta": delta, "epsilon": epsilon}
+            for delta, epsilon in zip(deltas, kept, strict=True)
+        ],
+    }
+
+
+def _sample_rate(config: Config, cell: CellConfig) -> float:
+    return min(1.0, cell.schedule.batch_size / config.privacy.nominal_records)
 
 
 def probe_overflow(config: Config, cell: CellConfig, noise_multiplier: float) -> str | None:

@@ -20,7 +20,13 @@ from audit.pipeline.prepare import (
     prepare,
     split_record,
 )
-from audit.pipeline.privacy import CellPrivacy, cell_privacy, claims, probe_overflow
+from audit.pipeline.privacy import (
+    CellPrivacy,
+    cell_privacy,
+    claims,
+    privacy_record,
+    probe_overflow,
+)
 from audit.pipeline.table import write_table
 from audit.pipeline.utility import Examiner
 from audit.store.run import CellDirectory, RunDirectory
@@ -274,6 +280,7 @@ class _Run:
                 f"{cell.id}: {len(failed)} of {len(log)} rounds failed and left the model as it "
                 f"was: {log[failed[0] - 1]['failure']}"
             )
+        write_json(directory.privacy, privacy_record(self._config, cell, privacy))
         write_json(
             directory.summary,
             {

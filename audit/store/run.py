@@ -237,6 +237,11 @@ class CellDirectory:
         return self.path / "cell.json"
 
     @property
+    def privacy(self) -> Path:
+        """The mechanism of the cell, its claim and its epsilon(delta) curve."""
+        return self.path / "privacy.json"
+
+    @property
     def done(self) -> bool:
         """Whether the cell is finished."""
         return self.summary.is_file()

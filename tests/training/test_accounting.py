@@ -8,7 +8,7 @@ from training_cell import tiny_config
 
 from audit.core.errors import PrivacyClaimError
 from audit.core.loading import load_config, shipped_configs
-from audit.pipeline.privacy import cell_privacy, probe_overflow
+from audit.pipeline.privacy import cell_privacy, privacy_record, probe_overflow
 from training.accounting import (
     Mechanism,
     check_claim,
@@ -171,3 +171,21 @@ def test_no_shipped_probe_leaves_the_quantised_range(name):
         privacy = cell_privacy(config, cell)
         if privacy is not None:
             assert probe_overflow(config, cell, privacy.noise_multiplier) is None, cell.id
+
+
+def test_the_written_curve_passes_through_the_recomputed_claim_and_only_falls():
+    config = tiny_config()
+    privacy = cell_privacy(config, config.cells[0])
+    record = privacy_record(config, config.cells[0], privacy)
+    curve = {point["delta"]: point["epsilon"] for point in record["curve"]}
+    assert curve[config.privacy.delta] == pytest.approx(privacy.claim.recomputed_epsilon, rel=1e-6)
+    ordered = [curve[delta] for delta in sorted(curve)]
+    assert ordered == sorted(ordered, reverse=True)
+    assert len(set(ordered)) == len(ordered)
+
+
+def test_without_dp_the_record_of_privacy_has_no_mechanism_and_no_curve():
+    config = tiny_config()
+    record = privacy_record(config, config.cells[1], None)
+    assert record["mechanism"] is record["curve"] is record["claimed_epsilon"] is None
+    assert record["aggregation"]["threshold"] == 2
