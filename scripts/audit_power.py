@@ -7,9 +7,12 @@ batches of n canaries exceed the truth, and the same from ideal Gaussian scores.
 Disjoint batches are few, so their mean resolves little at small n. A canary's coin adds one unit
 to its own score and to no other (tests take one away and find the rest unchanged). So what is left
 of a score without its coin is its noise, and coins tossed anew over the noise that was really there
-give as many batches as wanted: the pipeline's own noise, without the luck of one toss.
+give as many batches as wanted: the pipeline's own noise, without the luck of one toss. Small n
+takes many, since few of its batches show anything at all.
 
     python scripts/audit_power.py --seconds 120 --out power.json --figure docs/images/audit-power
+
+With ``--scores DIR`` what was measured is kept, and a second call asks more of the same scores.
 """
 
 import argparse
@@ -18,6 +21,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +51,10 @@ EPSILONS = (1.0, 2.0, 4.0, 10.0)
 SIZES = (100, 300, 1_000, 3_000, 10_000, 30_000, 100_000)
 DELTA, CONFIDENCE = 1e-5, 0.95
 ROUNDS = 10
-BATCHES = 2_000
-"""Simulated batches of ideal scores, and of measured noise under new coins, for each n."""
+BATCHES = {100: 100_000, 300: 50_000}
+"""Simulated batches of ideal scores, and of measured noise under new coins, by n."""
+FEW_BATCHES = 2_000
+"""The same for every other n."""
 
 
 def config(epsilon: float) -> Config:
@@ -100,15 +106,42 @@ def collect(
         return found, ROUNDS**0.5 / sigma, took
 
 
+def kept(
+    epsilon: float, seconds: float, folder: Path | None
+) -> tuple[dict[str, tuple[NDArray[np.float64], NDArray[np.bool_]]], float, float]:
+    """Return what ``collect`` does, from the folder where it lies there already."""
+    file = folder / f"eps-{epsilon:g}.npz" if folder else None
+    if file is None or not file.exists():
+        found, mu, took = collect(epsilon, seconds)
+        if file is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            arrays = {
+                f"{adversary}.{name}": array
+                for adversary, pair in found.items()
+                for name, array in zip(("scores", "inside"), pair, strict=True)
+            }
+            np.savez(file, mu=mu, took=took, **arrays)  # type: ignore[arg-type]
+        return found, mu, took
+    with np.load(file) as stored:
+        adversaries = [name.removesuffix(".scores") for name in stored if name.endswith(".scores")]
+        found = {name: (stored[f"{name}.scores"], stored[f"{name}.inside"]) for name in adversaries}
+        return found, float(stored["mu"]), float(stored["took"])
+
+
 def bound(scores: NDArray[np.float64], inside: NDArray[np.bool_]) -> float:
     called = scores > 0
-    return gaussian_dp_epsilon(
+    return counted_bound(
         int((called & inside).sum()),
         int(inside.sum()),
         int((called & ~inside).sum()),
         int((~inside).sum()),
-        delta=DELTA,
-        confidence=CONFIDENCE,
+    )
+
+
+@cache
+def counted_bound(hits: int, members: int, alarms: int, nonmembers: int) -> float:
+    return gaussian_dp_epsilon(
+        hits, members, alarms, nonmembers, delta=DELTA, confidence=CONFIDENCE
     )
 
 
@@ -122,10 +155,16 @@ def simulated(
 ) -> NDArray[np.float64]:
     """Return bounds of batches: a coin of one unit, and noise of so many units."""
     bounds = []
-    for _ in range(BATCHES):
+    for _ in range(BATCHES.get(n, FEW_BATCHES)):
         inside = rng.random(n) < 0.5
         bounds.append(bound(inside - 0.5 + deviation * noise(), inside))
     return np.array(bounds)
+
+
+def ratio_error(values: NDArray[np.float64], others: NDArray[np.float64]) -> float:
+    """Return the standard error of the ratio of two independent means (delta method)."""
+    parts = [v.std() / v.mean() / len(v) ** 0.5 for v in (values, others) if v.mean()]
+    return float(values.mean() / others.mean() * np.hypot(*parts)) if len(parts) == 2 else 0.0
 
 
 def measured(
@@ -138,7 +177,8 @@ def measured(
     for n in (*(size for size in SIZES if size <= len(scores)), len(scores)):
         batches = [order[i * n : (i + 1) * n] for i in range(len(order) // n)]
         bounds = np.array([bound(scores[b], inside[b]) for b in batches])
-        reached = float(ideal(mu, n, rng).mean())
+        perfect = ideal(mu, n, rng)
+        reached = float(perfect.mean())
         anew = simulated(lambda n=n: rng.choice(noise, n, replace=False), 1.0, n, rng)  # type: ignore[misc]
         lines.append(
             {
@@ -151,6 +191,7 @@ def measured(
                 "exceed": int((bounds > truth).sum()),
                 "anew": float(anew.mean()),
                 "anew_of_ideal": float(anew.mean() / reached) if reached else None,
+                "anew_error": ratio_error(anew, perfect) if reached else None,
                 "anew_exceed": float((anew > truth).mean()),
             }
         )
@@ -161,11 +202,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--scores", type=Path, help="Folder that keeps what was measured.")
     parser.add_argument("--figure", type=Path, help="Without its ending.")
     given = parser.parse_args()
     rng, results = np.random.default_rng(1), []
     for epsilon in EPSILONS:
-        found, mu, took = collect(epsilon, given.seconds)
+        found, mu, took = kept(epsilon, given.seconds, given.scores)
         for adversary, (scores, inside) in found.items():
             far = mu if adversary == "server" else mu / 3**0.5
             spread = scores[~inside].std()
@@ -190,7 +232,8 @@ def main() -> None:
                     f"  n {line['n']:>7,}: bound {line['mean']:.3f}, {line['of_truth']:.0%} of the "
                     f"truth, ideal {line['ideal']:.3f}, above the truth {line['exceed']} of "
                     f"{line['batches']}; coins anew {line['anew']:.3f}, "
-                    f"{line['anew_of_ideal'] or 0:.1%} of ideal, above {line['anew_exceed']:.2%}"
+                    f"{line['anew_of_ideal'] or 0:.1%} of ideal "
+                    f"+- {line['anew_error'] or 0:.1%}, above {line['anew_exceed']:.2%}"
                 )
     if given.out:
         given.out.write_text(json.dumps(results, indent=2))

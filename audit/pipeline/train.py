@@ -28,7 +28,7 @@ from audit.pipeline.privacy import (
     probe_overflow,
 )
 from audit.pipeline.table import write_table
-from audit.pipeline.utility import Examiner
+from audit.pipeline.utility import UTILITY_SCHEMA, Examiner
 from audit.store.run import CellDirectory, RunDirectory
 from audit.vault import Vault
 from training.backends.inprocess import DropOut
@@ -212,7 +212,16 @@ class _Run:
         if len(self._prepared.victims.pool):
             write_parcel(directory.pool, self._prepared.victims.shown(self._prepared.dataset))
         seconds = time.monotonic() - started
-        utility = examiner.utility(read_weights(directory.model))
+        weights = read_weights(directory.model)
+        utility = examiner.utility(weights)
+        write_json(
+            directory.utility,
+            {
+                "schema": UTILITY_SCHEMA,
+                "cell": cell.id,
+                "groups": examiner.groups(weights, self._prepared),
+            },
+        )
         self._finish(directory, cell, privacy, {**utility, "seconds": round(seconds, 1)})
 
     def _plan(

@@ -8,12 +8,17 @@ from numpy.typing import NDArray
 from audit.core.config import CellConfig, Config
 from audit.core.model import Weights
 from audit.formats.parcels import read_weights
-from audit.pipeline.prepare import prepare
+from audit.pipeline.prepare import Prepared, prepare
 from audit.stats import Interval, auc_interval, balanced_accuracy_interval, wilson_interval
 from audit.store.run import RunDirectory
 from training.models import TorchArchitecture, architecture
 
 CONFIDENCE = 0.95
+
+UTILITY_SCHEMA = "audit-utility/v1"
+
+SMALLEST = 10
+"""Groups of fewer records are not shown: their rate would be about persons."""
 
 
 class Examiner:
@@ -56,6 +61,40 @@ class Examiner:
         )
         return found | _spread("auroc", area)
 
+    def groups(
+        self, weights: Weights, prepared: Prepared
+    ) -> dict[str, dict[str, dict[str, float | None]]]:
+        """Return accuracy by class, site and subgroup of held-out records, and by hospital.
+
+        A hospital's is measured on its own training records: there are no others of it.
+
+        Args:
+            weights: Of the model.
+            prepared: Gives the records' groups, and each hospital's records.
+
+        Returns:
+            Column to group to accuracy, its interval and n; null where a group has fewer than
+            ``SMALLEST`` records.
+        """
+        dataset, holdout = prepared.dataset, prepared.split.holdout
+        right = self._logits(weights).argmax(axis=1) == self._labels
+        columns = {"class": np.array(dataset.class_names)[self._labels]}
+        if dataset.sites is not None:
+            columns["site"] = dataset.sites[holdout]
+        columns |= {name: values[holdout] for name, values in dataset.subgroups.items()}
+        found = {
+            column: {str(g): _rate(right[values == g]) for g in np.unique(values)}
+            for column, values in columns.items()
+        }
+        found["hospital"] = {
+            client: _rate(
+                self._architecture.logits(weights, dataset.inputs(part)).argmax(axis=1)
+                == dataset.y[part]
+            )
+            for client, part in prepared.parts.items()
+        }
+        return found
+
     def _logits(self, weights: Weights) -> NDArray[np.float64]:
         return self._architecture.logits(weights, self._inputs)
 
@@ -76,6 +115,13 @@ def released_correct(run: RunDirectory, config: Config, cell: CellConfig) -> NDA
         built.logits(weights, dataset.inputs(holdout)).argmax(axis=1) == dataset.y[holdout]
     )
     return right
+
+
+def _rate(right: NDArray[np.bool_]) -> dict[str, float | None]:
+    if len(right) < SMALLEST:
+        return _spread("accuracy", None) | {"n": None}
+    interval = wilson_interval(int(right.sum()), len(right), CONFIDENCE)
+    return _spread("accuracy", interval) | {"n": interval.n}
 
 
 def _accuracy(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, Any]:

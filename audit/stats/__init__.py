@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from audit.stats.mechanism import rank_reversal_p_value as rank_reversal_p_value
     from audit.stats.paired import difference_interval as difference_interval
     from audit.stats.paired import paired_difference_interval as paired_difference_interval
+    from audit.stats.privacy_region import most_true_positives as most_true_positives
     from audit.stats.proportions import advantage_interval as advantage_interval
     from audit.stats.proportions import clopper_pearson_interval as clopper_pearson_interval
     from audit.stats.proportions import wilson_interval as wilson_interval
@@ -86,6 +87,7 @@ _MODULES: Final[dict[str, tuple[str, ...]]] = {
         "rank_reversal_p_value",
     ),
     "paired": ("difference_interval", "paired_difference_interval"),
+    "privacy_region": ("most_true_positives",),
     "proportions": ("advantage_interval", "clopper_pearson_interval", "wilson_interval"),
     "reconstruction": ("match", "mse", "psnr", "ssim"),
     "reconstruction_bound": ("reconstruction_bound",),

@@ -242,6 +242,11 @@ class CellDirectory:
         return self.path / "privacy.json"
 
     @property
+    def utility(self) -> Path:
+        """The released model's accuracy by class, site, subgroup and hospital."""
+        return self.path / "utility.json"
+
+    @property
     def done(self) -> bool:
         """Whether the cell is finished."""
         return self.summary.is_file()

@@ -1,0 +1,1 @@
+"""From a finished run to the canonical record of its audit."""

@@ -1,0 +1,161 @@
+"""What the evidence amounts to, in sentences that rest on intervals only."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from audit.core.audits import Verdict
+from audit.core.scores import Outcome, Score
+from audit.formats.evidence import Cell, Coverage, Statement, VerdictFacts
+from audit.scoring import STRONGEST
+
+LEAKS = {
+    "auc": "members are told from others: AUC",
+    "attribute_advantage": "a hidden attribute is guessed better than by imputation, by",
+    "identification_rate_100": "a probe's record is named among 100 candidates: rate",
+    "identification_rate_10": "a probe's record is named among 10 candidates: rate",
+    "ssim_over_baseline": "a probe's record is rebuilt beyond the best prior guess: SSIM above it",
+}
+"""Metrics that say that something leaked, where their interval lies above chance."""
+
+
+def verdict(
+    cells: Sequence[Cell], covered: Sequence[Coverage], *, reproduction: bool
+) -> VerdictFacts:
+    """Return the verdict of a run.
+
+    Args:
+        cells: All that were released.
+        covered: The coverage matrix.
+        reproduction: Whether every guarantee is void.
+    """
+    alarms = list(_alarms(cells))
+    private = [cell for cell in cells if cell.target_epsilon is not None]
+    leaks = list(_leaks(private or cells))
+    expected = list(_leaks([c for c in cells if c.target_epsilon is None])) if private else []
+    gaps = list(_gaps(private, covered))
+    notes = [
+        Statement(
+            kind="note",
+            text="The noise came from a fixed key: this is a reproduction, and every claim in it "
+            "is void as a guarantee.",
+        )
+    ] * reproduction
+    fine = [
+        Statement(
+            kind="fine",
+            text=f"{_spoken(cell)}: no audit contradicts the claim of epsilon "
+            f"{cell.claimed_epsilon:.4g} at delta {cell.delta:g}.",
+        )
+        for cell in private
+        if cell.verdict == Verdict.CONSISTENT
+    ]
+    statements = [
+        *alarms,
+        *leaks,
+        *gaps,
+        *notes,
+        *fine,
+        *(Statement(kind="note", text=leak.text) for leak in expected),
+    ]
+    if alarms:
+        return VerdictFacts(
+            state="claim_violated",
+            headline="A privacy claim of this run is contradicted by its audit. Do not release.",
+            statements=statements,
+        )
+    if leaks:
+        return VerdictFacts(
+            state="leakage_found",
+            headline="No claim is contradicted, but attacks on models with a privacy claim did "
+            "better than chance."
+            if private
+            else "Nothing is claimed here, and attacks did better than chance.",
+            statements=statements,
+        )
+    if gaps:
+        return VerdictFacts(
+            state="incomplete",
+            headline="No claim is contradicted and no attack did better than chance, but part of "
+            "the audit is missing or could not have seen a violation.",
+            statements=statements,
+        )
+    return VerdictFacts(
+        state="no_contradiction",
+        headline="No claim is contradicted and no attack on a model with a claim did better than "
+        "chance. That these attacks failed does not prove privacy.",
+        statements=statements,
+    )
+
+
+def _spoken(cell: Cell) -> str:
+    if cell.target_epsilon is None:
+        return "Without DP"
+    return f"Target epsilon {cell.target_epsilon:g}"
+
+
+def _alarms(cells: Sequence[Cell]) -> Iterator[Statement]:
+    for cell in cells:
+        for audit in cell.audits:
+            if audit.verdict is Verdict.VIOLATED:
+                what = "a probe" if audit.about == "probe" else "the recipe"
+                yield Statement(
+                    kind="alarm",
+                    text=f"{_spoken(cell)}: {audit.attack} of {audit.adversary} contradicts the "
+                    f"claim of {what}: epsilon is at least {audit.lower_bound:.3g}, claimed "
+                    f"{audit.claimed_epsilon:.3g}.",
+                )
+        for score in cell.leakage:
+            if score.bound is not None and score.low is not None and score.low > score.bound:
+                yield Statement(
+                    kind="alarm",
+                    text=f"{_spoken(cell)}: {score.attack} of {score.adversary} reaches "
+                    f"{score.metric} of at least {score.low:.3g}; the claimed mechanism allows "
+                    f"{score.bound:.3g}.",
+                )
+
+
+def _leaks(cells: Sequence[Cell]) -> Iterator[Statement]:
+    for cell in cells:
+        for score in cell.leakage:
+            if score.attack != STRONGEST or score.metric not in LEAKS or not _above(score):
+                continue
+            where = "" if score.slice == "all" else f" ({score.slice.replace('/', ', ')})"
+            yield Statement(
+                kind="leak",
+                text=f"{_spoken(cell)}, {score.adversary}{where}: {LEAKS[score.metric]} "
+                f"{score.value:.3g} [{score.low:.3g}, {score.high:.3g}], {score.by}, "
+                f"n = {score.n}.",
+            )
+
+
+def _above(score: Score) -> bool:
+    chance = 0.0 if score.chance is None else score.chance
+    return score.low is not None and score.low > chance
+
+
+def _gaps(private: Sequence[Cell], covered: Sequence[Coverage]) -> Iterator[Statement]:
+    for cell in private:
+        if cell.verdict is None:
+            yield Statement(kind="gap", text=f"{_spoken(cell)}: its claim was not audited.")
+        elif cell.verdict == Verdict.UNDERPOWERED:
+            yield Statement(
+                kind="gap",
+                text=f"{_spoken(cell)}: the audit could not have seen a violation of its claim.",
+            )
+    counted = Counter(line.outcome for line in covered)
+    for outcome, said in (
+        (Outcome.FAILED.value, "attacks raised an error"),
+        ("missing", "attacks were never tried"),
+    ):
+        if counted[outcome]:
+            yield Statement(
+                kind="gap", text=f"{counted[outcome]} of {len(covered)} {said}: see the coverage."
+            )
+    broken = {(line.adversary, line.attack) for line in covered if line.control is False}
+    if broken:
+        names = ", ".join(sorted(f"{attack} ({adversary})" for adversary, attack in broken))
+        yield Statement(
+            kind="gap",
+            text=f"These attacks missed their positive control, so their silence says nothing: "
+            f"{names}.",
+        )
