@@ -84,9 +84,20 @@ def draw_reconstructions(
     """Draw truth, reconstruction and baseline of public records, a row a cell and adversary.
 
     Args:
+        panels: As ``reconstruction_figure`` takes them.
+        path: Without its ending.
+    """
+    return save_figure(reconstruction_figure(panels), path)
+
+
+def reconstruction_figure(
+    panels: Sequence[tuple[str, Mapping[str, NDArray[np.float32]]]],
+) -> Figure:
+    """Return a grid of truth, reconstruction and baseline, a row a cell and adversary.
+
+    Args:
         panels: Row title to arrays ``truth``, ``reconstruction`` and ``baseline``, each of shape
             (records, channels, height, width) in [0, 1].
-        path: Without its ending.
     """
     most = max(len(arrays["truth"]) for _, arrays in panels)
     kinds = ("truth", "reconstruction", "baseline")
@@ -109,7 +120,7 @@ def draw_reconstructions(
     figure.subplots_adjust(
         left=1.1 / width, right=0.995, top=1 - 0.3 / height, bottom=0.01, wspace=0.06, hspace=0.08
     )
-    return save_figure(figure, path)
+    return figure
 
 
 def _accuracy(rows: Sequence[Row], label: str) -> Figure:

@@ -167,6 +167,37 @@ def table(
 
 
 @app.command()
+def report(
+    run: RunArgument = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for report/ and evidence/; the run without it.")
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option(help="Private key that signs the bundle; see `audit keygen`.")
+    ] = None,
+    pdf: Annotated[bool, typer.Option("--pdf", help="Also a PDF (extra `pdf`).")] = False,
+    include_reconstructions: Annotated[
+        bool,
+        typer.Option("--include-reconstructions", help="Show rebuilt records of patients."),
+    ] = False,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Write the compliance-evidence report of a finished run, and its bundle."""
+    from audit.cli.reporting import write_report
+
+    del debug
+    write_report(
+        open_run(run),
+        out=out,
+        key=key,
+        pdf=pdf,
+        reconstructions=include_reconstructions,
+        as_json=as_json,
+    )
+
+
+@app.command()
 def demo(
     out: Annotated[Path | None, typer.Option(help="Run directory to make.")] = None,
     as_json: JsonOption = False,

@@ -3,14 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from audit.cli.options import print_json, stderr, stdout
 from audit.core.adversaries import Adversary
 from audit.core.errors import MissingEvidenceError
 from audit.formats.files import read_json
-from audit.formats.parcels import read_parcel
+from audit.pipeline.panels import reconstruction_panels
 from audit.pipeline.seeds import pool_seeds
 from audit.store.run import RunDirectory
 from reports.audit_figures import draw_audits
@@ -18,9 +15,6 @@ from reports.columns import STRONGEST, audits_of, cell_title
 from reports.details import render_details
 from reports.figures import draw_accuracy, draw_plots, draw_reconstructions, draw_roc
 from reports.terminal import render_seeds, render_table
-
-MOST_SHOWN = 4
-"""Reconstructed records in a row of the grid."""
 
 
 def show_table(run: RunDirectory, *, as_json: bool, details: bool = False) -> None:
@@ -34,7 +28,7 @@ def show_table(run: RunDirectory, *, as_json: bool, details: bool = False) -> No
         raise MissingEvidenceError(f"{run.path} has no table: no cell is finished yet")
     table = read_json(path)
     drawn = draw_plots(table, run.path / "report")
-    panels = _public_panels(run, table)
+    panels = reconstruction_panels(run, table["rows"])
     curves = _curves(run, table)
     if curves:
         drawn += draw_roc(curves, run.path / "report" / "roc")
@@ -92,33 +86,3 @@ def _curves(
     if Adversary.RECIPIENT in curves:  # it can do all that a query adversary can
         curves.pop(Adversary.QUERY.value, None)
     return {a.value: curves[a.value] for a in Adversary if a.value in curves}
-
-
-def _best_pictures(row: Mapping[str, Any], adversary: str) -> str:
-    """Return the attack whose pictures are most like the records."""
-    for score in row["leakage"]:
-        key = score["attack"], score["metric"], score["adversary"]
-        if key == (STRONGEST, "ssim_over_baseline", adversary) and score.get("by"):
-            return str(score["by"])
-    return "dlg"
-
-
-def _public_panels(
-    run: RunDirectory, table: Mapping[str, Any]
-) -> list[tuple[str, Mapping[str, NDArray[np.float32]]]]:
-    """Return pictures of public data; those of patients stay in the secrets."""
-    rows: list[tuple[str, Mapping[str, NDArray[np.float32]]]] = []
-    for row in reversed(table["rows"]):
-        for adversary in ("server", "secagg-server"):
-            folder = run.attack_folder(row["cell"], adversary, _best_pictures(row, adversary))
-            if not (folder / "panels.safetensors").exists():
-                continue
-            arrays = read_parcel(folder / "panels.safetensors").arrays
-            grouped: dict[str, list[NDArray[np.float32]]] = {}
-            for name in sorted(arrays):
-                kind = name.rpartition("|")[2]
-                grouped.setdefault(kind, []).append(arrays[name].astype(np.float32))
-            shown = {k: np.concatenate(v)[:MOST_SHOWN] for k, v in grouped.items()}
-            if shown and shown["truth"].ndim == 4:
-                rows.append((f"{row['cell']}\n{adversary}", shown))
-    return rows

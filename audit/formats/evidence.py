@@ -236,6 +236,9 @@ class Statement(Part):
     text: str
 
 
+State = Literal["claim_violated", "leakage_found", "incomplete", "no_contradiction"]
+
+
 class VerdictFacts(Part):
     """What the evidence amounts to.
 
@@ -245,7 +248,7 @@ class VerdictFacts(Part):
         statements: What it rests on.
     """
 
-    state: Literal["claim_violated", "leakage_found", "incomplete", "no_contradiction"]
+    state: State
     headline: str
     statements: list[Statement]
 

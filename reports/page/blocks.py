@@ -149,9 +149,7 @@ def percent(value: float | None, digits: int = 1) -> str:
     return MISSING if value is None else f"{value * 100:.{digits}f} %"
 
 
-def interval(
-    value: float | None, low: float | None, high: float | None, digits: int = 2
-) -> str:
+def interval(value: float | None, low: float | None, high: float | None, digits: int = 2) -> str:
     """Return a value with its interval."""
     if value is None:
         return MISSING

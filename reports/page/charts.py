@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from reports.figures import INK, MARKS
 
@@ -41,7 +42,9 @@ def privacy_curves(curves: Curves) -> str:
     figure, axes = _one_panel()
     for i, (title, points) in enumerate(curves.items()):
         deltas, epsilons = zip(*points, strict=True)
-        axes.plot(deltas, epsilons, color=INK[i % 7], marker=MARKS[i % 7], markersize=4, label=title)
+        axes.plot(
+            deltas, epsilons, color=INK[i % 7], marker=MARKS[i % 7], markersize=4, label=title
+        )
     axes.set(xscale="log", yscale="log", xlabel="delta (log scale)", ylabel="epsilon (log scale)")
     _finish(axes, len(curves))
     return as_source(figure)
@@ -58,7 +61,7 @@ def spending(curves: Curves) -> str:
         rounds, spent = zip(*points, strict=True)
         axes.plot(rounds, spent, color=INK[i % 7], marker=MARKS[i % 7], markersize=4, label=title)
     axes.set(xlabel="round", ylabel="epsilon spent (log scale)", yscale="log")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _finish(axes, len(curves))
     return as_source(figure)
 
@@ -115,7 +118,9 @@ def roc_curves(curves: Curves) -> str:
     """
     figure, axes = _one_panel()
     lowest = min((f for points in curves.values() for f, _ in points if f > 0), default=0.01)
-    axes.plot([lowest, 1], [lowest, 1], color="#555555", linewidth=0.9, linestyle=":", label="chance")
+    axes.plot(
+        [lowest, 1], [lowest, 1], color="#555555", linewidth=0.9, linestyle=":", label="chance"
+    )
     for i, (title, points) in enumerate(curves.items()):
         kept = [(f, t) for f, t in points if f > 0 and t > 0]
         if kept:
@@ -174,5 +179,7 @@ def _one_panel() -> tuple[Figure, Axes]:
 def _finish(axes: Axes, lines: int) -> None:
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    beside = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)} if lines > 4 else {}
-    axes.legend(frameon=False, fontsize=8, **beside)  # type: ignore[arg-type]
+    if lines > 4:
+        axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    else:
+        axes.legend(frameon=False, fontsize=8)

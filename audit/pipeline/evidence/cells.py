@@ -138,5 +138,5 @@ def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
         return points
     lowest = min((f for f, _ in points if f > 0), default=1.0)
     grid = [0.0, *(lowest ** (1 - i / (MOST_POINTS - 2)) for i in range(MOST_POINTS - 1))]
-    kept = {max(p for p in points if p[0] <= rate + 1e-12) for rate in grid}
-    return sorted({points[0], *kept, points[-1]})
+    below = ([p for p in points if p[0] <= rate + 1e-12] for rate in grid)
+    return sorted({points[0], *(max(some) for some in below if some), points[-1]})

@@ -4,8 +4,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from audit.core.audits import Verdict
+from audit.core.metrics import METRICS
 from audit.core.scores import Outcome, Score
-from audit.formats.evidence import Cell, Coverage, Statement, VerdictFacts
+from audit.formats.evidence import Cell, Coverage, State, Statement, VerdictFacts
 from audit.scoring import STRONGEST
 
 LEAKS = {
@@ -16,6 +17,9 @@ LEAKS = {
     "ssim_over_baseline": "a probe's record is rebuilt beyond the best prior guess: SSIM above it",
 }
 """Metrics that say that something leaked, where their interval lies above chance."""
+
+LEVEL = 0.05
+"""Of false alarms about groups, shared by all models of a run."""
 
 
 def verdict(
@@ -30,10 +34,15 @@ def verdict(
     """
     alarms = list(_alarms(cells))
     private = [cell for cell in cells if cell.target_epsilon is not None]
-    leaks = list(_leaks(private or cells))
+    leaks = [*_leaks(private or cells), *_groups(private or cells, len(cells))]
     expected = list(_leaks([c for c in cells if c.target_epsilon is None])) if private else []
     gaps = list(_gaps(private, covered))
-    notes = [
+    chance = Statement(
+        kind="note",
+        text="Intervals hold for each model, adversary and measure by itself: of every forty, one "
+        "lies above guessing by luck.",
+    )
+    notes = [chance] * bool(leaks) + [
         Statement(
             kind="note",
             text="The noise came from a fixed key: this is a reproduction, and every claim in it "
@@ -57,33 +66,35 @@ def verdict(
         *fine,
         *(Statement(kind="note", text=leak.text) for leak in expected),
     ]
+    state, headline = _headline(bool(alarms), bool(leaks), bool(gaps), bool(private))
+    void = " Its claims are void: the noise can be reproduced." if reproduction and private else ""
+    return VerdictFacts(state=state, headline=headline + void, statements=statements)
+
+
+def _headline(alarms: bool, leaks: bool, gaps: bool, private: bool) -> tuple[State, str]:
     if alarms:
-        return VerdictFacts(
-            state="claim_violated",
-            headline="A privacy claim of this run is contradicted by its audit. Do not release.",
-            statements=statements,
+        return (
+            "claim_violated",
+            "A privacy claim of this run is contradicted by its audit. Do not release.",
         )
     if leaks:
-        return VerdictFacts(
-            state="leakage_found",
-            headline="No claim is contradicted, but attacks on models with a privacy claim did "
-            "better than chance."
+        return (
+            "leakage_found",
+            "No claim is contradicted, but attacks on models with a privacy claim did better than "
+            "chance."
             if private
             else "Nothing is claimed here, and attacks did better than chance.",
-            statements=statements,
         )
     if gaps:
-        return VerdictFacts(
-            state="incomplete",
-            headline="No claim is contradicted and no attack did better than chance, but part of "
-            "the audit is missing or could not have seen a violation.",
-            statements=statements,
+        return (
+            "incomplete",
+            "No claim is contradicted and no attack did better than chance, but part of the audit "
+            "is missing or could not have seen a violation.",
         )
-    return VerdictFacts(
-        state="no_contradiction",
-        headline="No claim is contradicted and no attack on a model with a claim did better than "
-        "chance. That these attacks failed does not prove privacy.",
-        statements=statements,
+    return (
+        "no_contradiction",
+        "No claim is contradicted and no attack on a model with a claim did better than chance. "
+        "That these attacks failed does not prove privacy.",
     )
 
 
@@ -115,21 +126,50 @@ def _alarms(cells: Sequence[Cell]) -> Iterator[Statement]:
 
 
 def _leaks(cells: Sequence[Cell]) -> Iterator[Statement]:
+    """Yield a sentence for each model, measure and probe, with all adversaries that got so far."""
     for cell in cells:
+        found: dict[tuple[str, str], list[Score]] = {}
         for score in cell.leakage:
-            if score.attack != STRONGEST or score.metric not in LEAKS or not _above(score):
-                continue
-            where = "" if score.slice == "all" else f" ({score.slice.replace('/', ', ')})"
+            if score.attack == STRONGEST and score.metric in LEAKS and _above(score):
+                found.setdefault((score.metric, score.slice), []).append(score)
+        for (metric, part), scores in found.items():
+            most = max(scores, key=lambda score: score.low or 0.0)
+            where = "" if part == "all" else f" ({part.replace('/', ', ')})"
             yield Statement(
                 kind="leak",
-                text=f"{_spoken(cell)}, {score.adversary}{where}: {LEAKS[score.metric]} "
-                f"{score.value:.3g} [{score.low:.3g}, {score.high:.3g}], {score.by}, "
-                f"n = {score.n}.",
+                text=f"{_spoken(cell)}{where}: {LEAKS[metric]} {most.value:.3g} "
+                f"[{most.low:.3g}, {most.high:.3g}] ({most.by}, n = {most.n}), by "
+                f"{', '.join(sorted({score.adversary for score in scores}))}.",
             )
 
 
+def _groups(cells: Sequence[Cell], models: int) -> Iterator[Statement]:
+    """Yield a sentence for each group that is told apart, though all together may not be."""
+    for cell in cells:
+        for column in sorted({group.column for group in cell.leakage_by_group}):
+            seen = [
+                group
+                for group in cell.leakage_by_group
+                if group.column == column and group.adjusted_p_value < LEVEL / models
+            ]
+            if seen:
+                most = min(seen, key=lambda group: (group.adjusted_p_value, -(group.value or 0)))
+                names = sorted({group.group for group in seen})
+                yield Statement(
+                    kind="leak",
+                    text=f"{_spoken(cell)}, by {column}: members are told from others in "
+                    f"{', '.join(names)}: AUC {most.value:.3g} [{most.low:.3g}, {most.high:.3g}] "
+                    f"in {most.group} ({most.attack} of {most.adversary}, {most.members} members "
+                    f"and {most.nonmembers} others, p {most.adjusted_p_value:.2g} after Holm).",
+                )
+
+
 def _above(score: Score) -> bool:
-    chance = 0.0 if score.chance is None else score.chance
+    """Whether the whole interval lies above guessing, and above the best guess that was made.
+
+    A baseline that happened to name nobody among nine records is still allowed to guess.
+    """
+    chance = max(c for c in (score.chance, METRICS[score.metric].chance, 0.0) if c is not None)
     return score.low is not None and score.low > chance
 
 

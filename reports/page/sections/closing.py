@@ -60,7 +60,8 @@ def crosswalk(record: EvidenceRecord) -> Section:
                     rows=[
                         (
                             str(row["id"]),
-                            str(row["requirement"]) + ("" if row["checked"] else " (text not checked against the source)"),
+                            str(row["requirement"])
+                            + ("" if row["checked"] else " (text not checked against the source)"),
                             str(row["evidence"]),
                             str(row["state"]),
                             str(row["limits"]),

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 
-from audit.formats.evidence import EvidenceRecord
+from audit.formats.evidence import Cell, EvidenceRecord, ResidualRisk
 from reports.page import charts
 from reports.page.blocks import (
     MISSING,
+    Bullets,
     Chart,
     Grid,
     Paragraph,
@@ -14,6 +15,8 @@ from reports.page.blocks import (
     percent_interval,
 )
 from reports.page.words import cell_title
+
+RESIDUAL = "Residual risk, of 10,000 patients"
 
 
 def utility(record: EvidenceRecord) -> Section:
@@ -36,7 +39,12 @@ def utility(record: EvidenceRecord) -> Section:
         for cell in record.cells
     ]
     points = [
-        (cell.target_epsilon, cell.accuracy * 100, cell.accuracy_low * 100, cell.accuracy_high * 100)
+        (
+            cell.target_epsilon,
+            cell.accuracy * 100,
+            cell.accuracy_low * 100,
+            cell.accuracy_high * 100,
+        )
         for cell in record.cells
     ]
     return Section(
@@ -66,7 +74,9 @@ def _groups(record: EvidenceRecord) -> Iterator[Grid]:
     titles = [cell_title(cell) for cell in record.cells]
     for column in columns:
         names = list(
-            dict.fromkeys(g.group for cell in record.cells for g in cell.groups if g.column == column)
+            dict.fromkeys(
+                g.group for cell in record.cells for g in cell.groups if g.column == column
+            )
         )
         rows = []
         for name in names:
@@ -74,7 +84,9 @@ def _groups(record: EvidenceRecord) -> Iterator[Grid]:
                 next((g for g in cell.groups if (g.column, g.group) == (column, name)), None)
                 for cell in record.cells
             ]
-            rows.append((name, *(_with_change(g.accuracy, g.change) if g else MISSING for g in found)))
+            rows.append(
+                (name, *(_with_change(g.accuracy, g.change) if g else MISSING for g in found))
+            )
         own = column == "hospital"
         yield Grid(
             caption=f"Accuracy by {column}, and its change against the model without DP",
@@ -96,49 +108,79 @@ def _with_change(accuracy: float | None, change: float | None) -> str:
 
 def residual(record: EvidenceRecord) -> Section:
     """Return the residual risk in plain words."""
+    rates = sorted({r.false_positive_rate for c in record.cells for r in c.residual}, reverse=True)
+    if not rates:
+        return Section(
+            id="residual",
+            title=RESIDUAL,
+            blocks=(Paragraph(text="Not measured: no membership attack was executed."),),
+        )
+    odds = {rate: f"1 in {round(1 / rate):,}" for rate in rates}
     rows = []
     for cell in record.cells:
-        for risk in cell.residual:
+        found = {(r.adversary, r.false_positive_rate): r for r in cell.residual}
+        for adversary in dict.fromkeys(r.adversary for r in cell.residual):
+            own = [found[adversary, rate] for rate in rates]
             rows.append(
                 (
                     cell_title(cell),
-                    risk.adversary,
-                    f"1 in {round(1 / risk.false_positive_rate):,}",
-                    str(risk.by_chance),
-                    "not measured" if risk.at_least is None else f"at least {risk.at_least:,}",
-                    "no guarantee"
-                    if risk.at_most is None
-                    else f"at most {risk.at_most:,}{' (void)' if risk.void else ''}",
+                    adversary,
+                    *(text for risk in own for text in (_at_least(risk), _at_most(risk))),
                 )
             )
+    headers = [h for rate in rates for h in (f"{odds[rate]}: shown", f"{odds[rate]}: any attack")]
     return Section(
         id="residual",
-        title="Residual risk, of 10,000 patients",
+        title=RESIDUAL,
         blocks=(
             Paragraph(
                 text="Suppose 10,000 patients' records were trained on, and an adversary points at "
                 "records that it believes were. How many of the 10,000 does it point at, if of "
                 "records that were not trained on it points at one in a hundred, or one in a "
-                "thousand?"
+                "thousand? By guessing: 100, or 10."
             ),
+            Bullets(items=[("", _sentence(cell)) for cell in record.cells if cell.residual]),
             Grid(
-                caption="Patients recognised as having been trained on, out of 10,000",
-                headers=(
-                    "Model",
-                    "Adversary",
-                    "Wrongly pointed at",
-                    "By guessing",
-                    "By these attacks",
-                    "By any attack",
-                ),
+                caption="Patients recognised as having been trained on, out of 10,000, while one "
+                "in so many others is pointed at wrongly",
+                headers=("Model", "Adversary", *headers),
                 rows=rows,
-                note="By these attacks: the lower end of the joint 95 % interval; below the "
-                "number by guessing it shows no leak. By any attack: what the claimed privacy "
-                "curve allows at that rate, under the claim's assumptions; without DP there is no "
-                "guarantee.",
-                numeric=frozenset({3, 4, 5}),
-            )
-            if rows
-            else Paragraph(text="Not measured: no membership attack was executed."),
+                note="Shown: the lower end of the joint 95 % interval of these attacks; below "
+                "guessing it shows no leak. Any attack: what the claimed privacy curve allows at "
+                "that rate, under the claim's assumptions; without DP there is no guarantee.",
+                numeric=frozenset(range(2, 2 + 2 * len(rates))),
+            ),
         ),
     )
+
+
+def _sentence(cell: Cell) -> str:
+    worst = max(
+        (r for r in cell.residual if r.at_least is not None),
+        key=lambda r: (r.at_least or 0) - r.by_chance,
+        default=cell.residual[0],
+    )
+    where = f"{cell_title(cell)}, one in {round(1 / worst.false_positive_rate):,} wrongly named: "
+    shown = (
+        "how many these attacks name was not measured"
+        if worst.at_least is None
+        else f"at least {worst.at_least:,} of 10,000 patients by these attacks "
+        f"({worst.adversary}), where guessing names {worst.by_chance:,}"
+    )
+    allowed = (
+        "no guarantee of any upper limit"
+        if worst.at_most is None
+        else f"at most {worst.at_most:,} by any attack, if the claim holds"
+        + (", and here it is void" if worst.void else "")
+    )
+    return f"{where}{shown}; {allowed}."
+
+
+def _at_least(risk: ResidualRisk) -> str:
+    return "not measured" if risk.at_least is None else f"at least {risk.at_least:,}"
+
+
+def _at_most(risk: ResidualRisk) -> str:
+    if risk.at_most is None:
+        return "no guarantee"
+    return f"at most {risk.at_most:,}{' (void)' if risk.void else ''}"

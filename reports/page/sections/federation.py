@@ -79,7 +79,7 @@ def aggregation(record: EvidenceRecord) -> Section:
     fed = record.federation
     masked = fed.threshold is not None
     said = (
-        f"Protocol `{fed.protocol}`: each hospital masks its update; the sum is opened when at "
+        f"Protocol “{fed.protocol}”: each hospital masks its update; the sum is opened when at "
         f"least {fed.threshold} of {len(fed.hospitals)} hospitals answer, and {fed.colluders} "
         "hospitals may side with the server without opening more."
         if masked
@@ -88,10 +88,7 @@ def aggregation(record: EvidenceRecord) -> Section:
     rows = []
     for cell in record.cells:
         lost = Counter(
-            name
-            for line in cell.rounds
-            for name in fed.hospitals
-            if name not in line.survivors
+            name for line in cell.rounds for name in fed.hospitals if name not in line.survivors
         )
         refused = sum(len(line.refusals) for line in cell.rounds)
         failed = [str(line.round) for line in cell.rounds if line.failure]
@@ -124,7 +121,7 @@ def aggregation(record: EvidenceRecord) -> Section:
             Paragraph(
                 text="Each hospital's own noise is in its update before it is masked. So the claim "
                 "is the same with and without aggregation; what aggregation adds is measured by "
-                "the difference between `server` and `secagg-server`."
+                "the difference between server and secagg-server."
             ),
         ),
     )
@@ -167,7 +164,10 @@ def coverage(record: EvidenceRecord) -> Section:
                     attack,
                     adversary,
                     control_word(next(iter(found.values())).control),
-                    *(OUTCOMES[found[n].outcome] if n in found else OUTCOMES["missing"] for n in group),
+                    *(
+                        OUTCOMES[found[n].outcome] if n in found else OUTCOMES["missing"]
+                        for n in group
+                    ),
                 )
                 for (attack, adversary), found in lines.items()
             ],
@@ -182,7 +182,9 @@ def coverage(record: EvidenceRecord) -> Section:
         blocks=(
             Paragraph(
                 text="; ".join(
-                    f"{counted[outcome]} {word}" for outcome, word in OUTCOMES.items() if counted[outcome]
+                    f"{counted[outcome]} {word}"
+                    for outcome, word in OUTCOMES.items()
+                    if counted[outcome]
                 )
                 + f", of {len(record.coverage)}."
             ),

@@ -16,7 +16,7 @@ def guarantee(record: EvidenceRecord) -> Section:
     else:
         blocks += [_words(private, void=record.run.reproduction), _facts(private[0])]
         blocks += [_parameters(private), _curve(private), *_spending(private)]
-        blocks.append(_claims(private[0]))
+        blocks += _claims(private[0])
     if open_ones and private:
         blocks.append(
             Paragraph(
@@ -159,19 +159,26 @@ def _spending(cells: list[Cell]) -> list[Chart]:
     ]
 
 
-def _claims(cell: Cell) -> Grid:
-    return Grid(
-        caption="Against whom the claim holds",
-        headers=("Adversary", "Colluding hospitals", "Unit", "Assumptions"),
-        rows=[
-            (
-                str(claim["adversary"]),
-                str(claim["colluders"]),
-                str(claim["unit"]),
-                "; ".join(claim["assumptions"]),
-            )
-            for claim in cell.claims
-        ],
-        note="With noise at each hospital the claim is the same against all of them.",
-        numeric=frozenset({1}),
-    )
+def _claims(cell: Cell) -> list[Grid | Paragraph]:
+    """Return against whom a claim holds; assumptions that all claims share are said once."""
+    shared = [
+        a for a in cell.claims[0]["assumptions"] if all(a in c["assumptions"] for c in cell.claims)
+    ]
+    return [
+        Grid(
+            caption="Against whom the claim holds",
+            headers=("Adversary", "Colluding hospitals", "Unit", "Assumed besides"),
+            rows=[
+                (
+                    str(claim["adversary"]),
+                    str(claim["colluders"]),
+                    str(claim["unit"]),
+                    "; ".join(a for a in claim["assumptions"] if a not in shared) or "nothing",
+                )
+                for claim in cell.claims
+            ],
+            note="With noise at each hospital the claim is the same against all of them.",
+            numeric=frozenset({1}),
+        ),
+        Paragraph(text=f"All of them assume: {'; '.join(shared)}."),
+    ]

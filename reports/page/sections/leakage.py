@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from audit.core.metrics import METRICS
-from audit.core.scores import Score
+from audit.core.scores import GroupScore, Score
 from audit.formats.evidence import Cell, EvidenceRecord
 from reports.page import charts
 from reports.page.blocks import (
@@ -22,6 +22,7 @@ from reports.page.words import cell_title, verdict_word
 
 STRONGEST = "strongest"
 SMALLEST = 10
+NOTABLE = 0.05
 RATES = ("tpr_at_fpr_0.1", "tpr_at_fpr_0.01", "tpr_at_fpr_0.001")
 PROBES = (
     "identification_rate_100",
@@ -64,7 +65,7 @@ def membership(record: EvidenceRecord) -> Section:
                 "seldom wrong."
             ),
             Grid(
-                caption="The strongest attack of each adversary, its interval joint over all of its attacks",
+                caption="The strongest attack of each adversary (intervals joint over attacks)",
                 headers=(
                     "Model",
                     "Adversary",
@@ -100,8 +101,8 @@ def _rate(cell: Cell, adversary: str, metric: str) -> str:
 
 
 def _auc_chart(record: EvidenceRecord) -> Chart:
-    series: dict[str, list[tuple[float | None, float, float | None, float | None]]] = (
-        defaultdict(list)
+    series: dict[str, list[tuple[float | None, float, float | None, float | None]]] = defaultdict(
+        list
     )
     for cell in record.cells:
         for score in _strongest(cell, "auc"):
@@ -150,46 +151,48 @@ def _at(points: Sequence[tuple[float, float]], rate: float) -> float | None:
 
 
 def _groups(record: EvidenceRecord) -> Iterator[Grid]:
-    """Yield, for each column of groups, what the attack that does best on all does in each."""
-    best = {
-        (cell.cell, score.by)
-        for cell in record.cells
-        for score in _strongest(cell, "auc")
-        if score.by
-    }
+    """Yield, for each column of groups, what each model's strongest attack does in each."""
+    best = {}
+    for cell in record.cells:
+        known = [s for s in _strongest(cell, "auc") if s.value is not None]
+        if known:
+            best[cell.cell] = max(known, key=lambda score: score.value or 0.0).by
     columns = sorted({g.column for cell in record.cells for g in cell.leakage_by_group})
     for column in columns:
-        rows = [
-            (
-                f"{cell_title(cell)}, {group.group}",
-                group.adversary,
-                group.attack,
-                interval(group.value, group.low, group.high),
-                f"{group.members} and {group.nonmembers}",
-                number(group.adjusted_p_value, 2),
-            )
+        found = {
+            (cell.cell, group.group): group
             for cell in record.cells
             for group in cell.leakage_by_group
             if group.column == column
-            and (cell.cell, group.attack) in best
+            and group.attack == best.get(cell.cell)
             and min(group.members, group.nonmembers) >= SMALLEST
-        ]
-        if rows:
+        }
+        names = sorted({name for _, name in found})
+        if names:
             yield Grid(
-                caption=f"By {column}: AUC of the attacks that do best on all",
-                headers=(
-                    f"Model and {column}",
-                    "Adversary",
-                    "Attack",
-                    "AUC [95 %]",
-                    "Members and others",
-                    "p, adjusted",
-                ),
-                rows=rows,
-                note="Groups below ten members or ten others are left out. p against guessing, "
-                "after Holm over all groups, attacks and adversaries of the model.",
-                numeric=frozenset({5}),
+                caption=f"By {column}: AUC [95 %] of each model's strongest attack",
+                headers=(column.capitalize(), *(cell_title(cell) for cell in record.cells)),
+                rows=[
+                    (name, *(_of_group(found.get((cell.cell, name))) for cell in record.cells))
+                    for name in names
+                ],
+                note="Attack: "
+                + "; ".join(
+                    f"{cell_title(cell)}: {best[cell.cell]}"
+                    for cell in record.cells
+                    if cell.cell in best
+                )
+                + ". p against guessing where it is below 0.05, after Holm over all groups, "
+                "attacks and adversaries of the model. Groups below ten members or ten others are "
+                "left out; every attack's groups are in audit.json.",
             )
+
+
+def _of_group(group: GroupScore | None) -> str:
+    if group is None:
+        return MISSING
+    seen = f", p {group.adjusted_p_value:.2g}" if group.adjusted_p_value < NOTABLE else ""
+    return interval(group.value, group.low, group.high) + seen
 
 
 def auditing(record: EvidenceRecord) -> Section:

@@ -1,9 +1,18 @@
 """Verdict, scope, and what the report proves and what it does not."""
 
 from audit.formats.evidence import EvidenceRecord
-from reports.page.blocks import Banner, Bullets, Facts, Grid, Paragraph, Section, decimal
+from reports.page.blocks import (
+    Banner,
+    Bullets,
+    Facts,
+    Grid,
+    Paragraph,
+    Section,
+    decimal,
+    number,
+    percent_interval,
+)
 from reports.page.blocks import interval as spread
-from reports.page.blocks import number, percent_interval
 from reports.page.words import STATES, cell_title, kind_word, verdict_word
 
 
@@ -17,7 +26,7 @@ def verdict(record: EvidenceRecord) -> Section:
         blocks=(
             Banner(state=found.state, mark=mark, label=label, text=found.headline),
             Bullets(items=[(kind_word(s.kind), s.text) for s in found.statements]),
-            _table(record),
+            verdict_table(record),
             Paragraph(
                 text="This report says what evidence there is. It is no legal opinion, and an "
                 "attack that failed is no proof of privacy."
@@ -26,11 +35,14 @@ def verdict(record: EvidenceRecord) -> Section:
     )
 
 
-def _table(record: EvidenceRecord) -> Grid:
+def verdict_table(record: EvidenceRecord) -> Grid:
+    """Return a row for every released model."""
     rows = []
     for cell in record.cells:
         aucs = [s for s in cell.leakage if (s.attack, s.metric) == ("strongest", "auc")]
-        worst = max((s for s in aucs if s.value is not None), key=lambda s: s.value or 0, default=None)
+        worst = max(
+            (s for s in aucs if s.value is not None), key=lambda s: s.value or 0, default=None
+        )
         bounds = [a for a in cell.audits if a.about == "recipe"]
         best = max(bounds, key=lambda a: a.lower_bound, default=None)
         rows.append(
@@ -82,7 +94,7 @@ def scope(record: EvidenceRecord) -> Section:
                     ("Recording attacked", f"SHA-256 {run.recording_sha256}"),
                     (
                         "Signed by",
-                        "the holder of the key that `audit verify` names, where the bundle carries "
+                        "the holder of the key that audit verify names, where the bundle carries "
                         "an attestation; people sign at the end of this document",
                     ),
                 )

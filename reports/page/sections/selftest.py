@@ -17,9 +17,7 @@ def strength(record: EvidenceRecord) -> Section:
 def _selftest(record: EvidenceRecord) -> list[Paragraph | Grid]:
     found = record.selftest
     if found is None:
-        return [
-            Paragraph(text="No self-test of this version is at hand: run `audit selftest`.")
-        ]
+        return [Paragraph(text="No self-test of this version is at hand: run `audit selftest`.")]
     planted = [f for f in found["findings"] if f["fault"] != "none"]
     caught = sum(f["found"] > 0 for f in planted)
     same = found.get("code_sha256") == record.tool["code_sha256"]
@@ -62,7 +60,15 @@ def _controls(record: EvidenceRecord) -> list[Paragraph | Grid]:
     return [
         Grid(
             caption="Positive controls: each attack where a leak is certainly there",
-            headers=("Attack", "Adversary", "Control", "Measure", "Value [95 %]", "Chance", "Found"),
+            headers=(
+                "Attack",
+                "Adversary",
+                "Control",
+                "Measure",
+                "Value [95 %]",
+                "Chance",
+                "Found",
+            ),
             rows=[
                 (
                     str(line["attack"]),

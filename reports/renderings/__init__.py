@@ -1,0 +1,1 @@
+"""Other renderings of the canonical record: for machines, registries, papers and step summaries."""
