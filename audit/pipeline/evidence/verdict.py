@@ -67,7 +67,11 @@ def verdict(
         *(Statement(kind="note", text=leak.text) for leak in expected),
     ]
     state, headline = _headline(bool(alarms), bool(leaks), bool(gaps), bool(private))
-    void = " Its claims are void: the noise can be reproduced." if reproduction and private else ""
+    void = (
+        " The claims of this run are void: the noise can be reproduced."
+        if reproduction and private
+        else ""
+    )
     return VerdictFacts(state=state, headline=headline + void, statements=statements)
 
 

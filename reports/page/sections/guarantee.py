@@ -127,23 +127,21 @@ def _curve(cells: list[Cell]) -> Chart:
 
 def _spending(cells: list[Cell]) -> list[Chart]:
     worst, rows = {}, []
+    names = list(
+        dict.fromkeys(n for cell in cells for line in cell.rounds for n in line.spent_epsilon)
+    )
     for cell in cells:
         points = []
         for line in cell.rounds:
             spent = [e for e in line.spent_epsilon.values() if e is not None]
             if spent:
                 points.append((float(line.round), max(spent)))
-                rows.append(
-                    (
-                        f"{cell_title(cell)}, round {line.round}",
-                        *(f"{name}: {number(e, 4)}" for name, e in line.spent_epsilon.items()),
-                    )
-                )
+                own = (number(line.spent_epsilon.get(name), 4) for name in names)
+                rows.append((f"{cell_title(cell)}, round {line.round}", *own))
         if points:
             worst[cell_title(cell)] = points
     if not worst:
         return []
-    width = max(len(row) for row in rows)
     return [
         Chart(
             title="Budget spent, round by round",
@@ -151,9 +149,11 @@ def _spending(cells: list[Cell]) -> list[Chart]:
             "each round; one line a model.",
             source=charts.spending(worst),
             data=Grid(
-                caption="Spent epsilon by hospital and round, as each hospital reported it",
-                headers=("Model and round", *([f"Hospital {i}" for i in range(1, width)])),
-                rows=[(*row, *["–"] * (width - len(row))) for row in rows],
+                caption="Epsilon spent up to each round, as each hospital reported it",
+                headers=("Model and round", *names),
+                rows=rows,
+                note="A hospital that was not in a round reported nothing for it.",
+                numeric=frozenset(range(1, len(names) + 1)),
             ),
         )
     ]

@@ -139,8 +139,8 @@ def _roc_charts(record: EvidenceRecord) -> Iterator[Chart]:
                     (title, *(decimal(_at(points, rate), 3) for rate in wanted))
                     for title, points in found.items()
                 ],
-                note="Read off the drawn curve, without interpolation; at rates that so few "
-                "non-members resolve, 0.",
+                note="Read off the drawn curve, without interpolation. –: so few non-members do "
+                "not resolve that rate.",
                 numeric=frozenset(range(1, 5)),
             ),
         )
