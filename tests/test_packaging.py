@@ -89,6 +89,13 @@ def test_the_wheel_holds_every_configuration(wheel):
     assert shipped <= set(wheel)
 
 
+def test_the_wheel_holds_every_requirements_file(wheel):
+    folder = ROOT / "reports" / "requirements"
+    shipped = {path.relative_to(ROOT).as_posix() for path in folder.glob("*.yaml")}
+    assert shipped
+    assert shipped <= set(wheel)
+
+
 def test_the_wheel_holds_the_four_packages_and_nothing_else(wheel):
     roots = {name.partition("/")[0] for name in wheel if ".dist-info/" not in name}
     assert roots == {"audit", "training", "attacks", "reports"}
