@@ -81,7 +81,7 @@ def report(run: RunDirectory, options: ReportOptions) -> Report:
     with run.locked():
         run.check_sound()
         run.check_manifest()
-        record = gather(run)
+        record = gather(run, signed=options.key is not None)
         rows: list[dict[str, Any]] = read_json(run.path / "table.json")["rows"]
         public = record.federation.public
         panels = (

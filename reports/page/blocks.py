@@ -3,7 +3,7 @@ screen reader.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 MISSING = "–"
@@ -66,6 +66,30 @@ class Grid:
     rows: Sequence[Sequence[str]]
     note: str = ""
     numeric: frozenset[int] = frozenset()
+
+
+MOST_COLUMNS = 10
+"""Columns of a table that a printed page holds."""
+
+
+def narrowed(grid: Grid) -> list[Grid]:
+    """Return a table as several that a printed page holds, the first column in each of them."""
+    width = len(grid.headers)
+    if width <= MOST_COLUMNS:
+        return [grid]
+    step = MOST_COLUMNS - 1
+    parts = [range(i, min(i + step, width)) for i in range(1, width, step)]
+    return [
+        replace(
+            grid,
+            caption=f"{grid.caption} ({k} of {len(parts)})",
+            headers=[grid.headers[0], *(grid.headers[i] for i in part)],
+            rows=[[row[0], *(row[i] for i in part)] for row in grid.rows],
+            note=grid.note if k == len(parts) else "",
+            numeric=frozenset(j for j, i in enumerate((0, *part)) if i in grid.numeric),
+        )
+        for k, part in enumerate(parts, start=1)
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)

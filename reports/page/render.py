@@ -7,10 +7,14 @@ from collections.abc import Sequence
 from importlib.resources import files
 
 from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup, escape
 
 from audit.formats.evidence import EvidenceRecord
-from reports.page.blocks import Chart, Section
+from reports.page.blocks import Chart, Section, narrowed
 from reports.page.sections import closing, cost, federation, guarantee, leakage, opening, selftest
+
+LONG_WORD, PIECE = 26, 16
+"""Letters of a word that may be broken in a table, and of its pieces."""
 
 
 def page_sections(record: EvidenceRecord, pictures: Sequence[Chart] = ()) -> list[Section]:
@@ -63,7 +67,9 @@ def render_html(record: EvidenceRecord, pictures: Sequence[Chart] = ()) -> bytes
         footer=f"Made by {record.tool['name']} {record.tool['version']} from audit.json, which "
         "holds every number on this page.",
         sections=page_sections(record, pictures),
-        style=_Raw(style),
+        narrowed=narrowed,
+        breakable=_breakable,
+        style=Markup(style),  # noqa: S704 (a file of this package)
         style_hash=f"sha256-{digest}",
     ).encode()
 
@@ -85,10 +91,12 @@ def render_pdf(html: bytes) -> bytes:
     return written
 
 
-class _Raw(str):
-    """Text of our own that the template takes as it is."""
-
-    __slots__ = ()
-
-    def __html__(self) -> str:
-        return str(self)
+def _breakable(text: str) -> Markup:
+    """Return text, escaped, with places to break words that no column of a table holds."""
+    words = (
+        Markup("<wbr>").join(word[i : i + PIECE] for i in range(0, len(word), PIECE))
+        if len(word) > LONG_WORD
+        else escape(word)
+        for word in text.split(" ")
+    )
+    return Markup(" ").join(words)

@@ -124,7 +124,9 @@ def cell(epsilon: float | None, hospitals: list[str], **fields: Any) -> Cell:
                 RoundFacts(
                     round=i,
                     survivors=hospitals[:2],
-                    spent_epsilon=dict.fromkeys(hospitals, None if epsilon is None else epsilon * i / 2),
+                    spent_epsilon=dict.fromkeys(
+                        hospitals, None if epsilon is None else epsilon * i / 2
+                    ),
                     refusals={},
                     failure=None,
                 )

@@ -9,7 +9,7 @@ from evidence_records import cell, record
 
 from reports.page.render import page_sections, render_html
 
-VOID = {"meta", "img", "link", "br", "hr", "input"}
+VOID = {"meta", "img", "link", "br", "hr", "input", "wbr"}
 
 
 class Outline(HTMLParser):

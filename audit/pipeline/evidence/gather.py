@@ -9,11 +9,13 @@ from audit.formats.evidence import EvidenceRecord, Federation, RunFacts
 from audit.formats.files import read_json, read_json_lines, sha256_of
 from audit.pipeline.code import code_digest
 from audit.pipeline.evidence.adversaries import adversary_facts
+from audit.pipeline.evidence.available import available
 from audit.pipeline.evidence.cells import cell_evidence
 from audit.pipeline.evidence.coverage import coverage, read_controls
 from audit.pipeline.evidence.texts import OUTSIDE, reproduction
 from audit.pipeline.evidence.verdict import verdict
 from audit.store.run import RunDirectory
+from reports.crosswalk import crosswalk, crosswalk_json
 from reports.selftest import shipped_selftest
 
 PACKAGE = "fl-privacy-audit"
@@ -21,11 +23,12 @@ JUDGING = ("attacks", "audit.disclosure", "audit.scoring", "audit.stats", "train
 """Packages whose code makes the numbers."""
 
 
-def gather(run: RunDirectory) -> EvidenceRecord:
-    """Return the record of a run; the crosswalk is still empty in it.
+def gather(run: RunDirectory, *, signed: bool = False) -> EvidenceRecord:
+    """Return the record of a run.
 
     Args:
         run: Checked against its manifest.
+        signed: Whether the bundle will carry a signature: evidence for some requirements.
 
     Raises:
         MissingEvidenceError: No cell is finished, or nothing was attacked; says what to call.
@@ -51,7 +54,7 @@ def gather(run: RunDirectory) -> EvidenceRecord:
     covered = coverage(run, config, controls)
     cells = [cell_evidence(run, config, row, _baseline(rows)) for row in rows]
     gate = run.path / "gate.json"
-    return EvidenceRecord(
+    record = EvidenceRecord(
         tool={
             "name": PACKAGE,
             "version": version(PACKAGE),
@@ -82,6 +85,8 @@ def gather(run: RunDirectory) -> EvidenceRecord:
         outside=list(OUTSIDE),
         reproduction=reproduction(config, attacked[-1]["budget"]),
     )
+    rows = crosswalk_json(crosswalk(available(record, signed=signed)))
+    return record.model_copy(update={"crosswalk": rows})
 
 
 def _baseline(rows: Sequence[dict[str, Any]]) -> str | None:

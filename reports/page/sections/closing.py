@@ -1,6 +1,7 @@
 """The gate, the crosswalk, reproduction, what stays outside, glossary and sign-off."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
+from typing import Any
 
 from audit.formats.evidence import EvidenceRecord
 from reports.page.blocks import Bullets, Facts, Grid, Paragraph, Section, SignOff
@@ -42,38 +43,53 @@ def gate(record: EvidenceRecord) -> Section:
 
 def crosswalk(record: EvidenceRecord) -> Section:
     """Return requirements beside the evidence for them."""
-    sources: dict[str, list[dict[str, object]]] = defaultdict(list)
+    sources: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in record.crosswalk:
-        sources[str(row["source"])].append(row)
+        sources[row["source_title"]].append(row)
+    counted = Counter(row["state"] for row in record.crosswalk)
+    told = ", ".join(f"{state}: {counted[state]}" for state in ("present", "partial", "absent"))
     return Section(
         id="crosswalk",
         title="Crosswalk to requirements",
         blocks=(
             Paragraph(
                 text="Which artefact of this audit is evidence for which requirement, and whether "
-                "it is there. Evidence supports a requirement; whether it is met, people decide."
+                "it is there. Evidence supports a requirement; whether it is met, people decide. "
+                f"Of {len(record.crosswalk)} requirements, evidence is {told}."
             ),
-            *(
-                Grid(
-                    caption=title,
-                    headers=("Requirement", "In one line", "Evidence here", "State", "Limits"),
-                    rows=[
-                        (
-                            str(row["id"]),
-                            str(row["requirement"])
-                            + ("" if row["checked"] else " (text not checked against the source)"),
-                            str(row["evidence"]),
-                            str(row["state"]),
-                            str(row["limits"]),
-                        )
-                        for row in rows
-                    ],
-                    note=str(rows[0]["edition"]),
-                )
-                for title, rows in sources.items()
-            ),
+            *(_source(title, rows) for title, rows in sources.items()),
         ),
     )
+
+
+def _source(title: str, rows: list[dict[str, Any]]) -> Grid:
+    return Grid(
+        caption=title,
+        headers=("Requirement", "In one line", "Evidence here", "State", "Why, and its limits"),
+        rows=[
+            (
+                row["id"],
+                row["requirement"] + ("" if row["text_check"].startswith("checked") else " *"),
+                _evidence(row["evidence"]),
+                row["state"],
+                f"{row['reason']}. {row['limits']}",
+            )
+            for row in rows
+        ],
+        note=f"{rows[0]['edition']}. "
+        + "; ".join(dict.fromkeys(r["check_note"] for r in rows if r["check_note"]))
+        + (
+            " * Text not checked against the source."
+            if any(not r["text_check"].startswith("checked") for r in rows)
+            else ""
+        ),
+    )
+
+
+def _evidence(found: list[dict[str, Any]]) -> str:
+    """Name the files that hold what is there."""
+    held = [f"{each['key'].replace('_', ' ')} ({each['file']})" for each in found if each["file"]]
+    return ", ".join(held) or "none"
 
 
 def reproduction(record: EvidenceRecord) -> Section:

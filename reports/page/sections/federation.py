@@ -6,7 +6,7 @@ from audit.formats.evidence import Coverage, EvidenceRecord
 from reports.page.blocks import Bullets, Facts, Grid, Paragraph, Section
 from reports.page.words import OUTCOMES, cell_title, control_word
 
-MOST_CELLS = 8
+MOST_CELLS = 5
 """Columns of one coverage table; more cells go into further tables."""
 
 
