@@ -9,6 +9,7 @@ from rich.table import Table
 from audit.cli.options import print_json, stderr, stdout
 from audit.cli.progress import selftest_progress
 from audit.core.errors import ConfigError
+from audit.pipeline.code import JUDGING, code_digest
 from audit.selftest import Finding, SelfTestOptions, selftest
 from training.faults import FAULTS
 
@@ -44,7 +45,15 @@ def run_selftest(
             out,
         )
     if as_json:
-        print_json({"budget": budget, "seed": seed, "findings": [_facts(f) for f in findings]})
+        print_json(
+            {
+                "schema": "audit-selftest/v1",
+                "code_sha256": code_digest(*JUDGING),
+                "budget": budget,
+                "seed": seed,
+                "findings": [_facts(f) for f in findings],
+            }
+        )
     else:
         stdout.print(_table(findings, budget))
     if out is not None:

@@ -9,6 +9,9 @@ import numpy as np
 
 from audit.core.model import Weights
 
+JUDGING = ("attacks", "audit.disclosure", "audit.scoring", "audit.stats", "training")
+"""Packages whose code makes the numbers of an audit."""
+
 
 @cache
 def code_digest(*packages: str) -> str:

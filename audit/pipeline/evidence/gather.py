@@ -7,7 +7,7 @@ from typing import Any
 from audit.core.errors import MissingEvidenceError
 from audit.formats.evidence import EvidenceRecord, Federation, RunFacts
 from audit.formats.files import read_json, read_json_lines, sha256_of
-from audit.pipeline.code import code_digest
+from audit.pipeline.code import JUDGING, code_digest
 from audit.pipeline.evidence.adversaries import adversary_facts
 from audit.pipeline.evidence.available import available
 from audit.pipeline.evidence.cells import cell_evidence
@@ -19,8 +19,6 @@ from reports.crosswalk import crosswalk, crosswalk_json
 from reports.selftest import shipped_selftest
 
 PACKAGE = "fl-privacy-audit"
-JUDGING = ("attacks", "audit.disclosure", "audit.scoring", "audit.stats", "training")
-"""Packages whose code makes the numbers."""
 
 
 def gather(run: RunDirectory, *, signed: bool = False) -> EvidenceRecord:
