@@ -274,6 +274,36 @@ def attacks(as_json: JsonOption = False, debug: DebugOption = False) -> None:
 
 
 @app.command()
+def keygen(
+    out: Annotated[Path, typer.Option(help="Folder for audit.key and audit.pub.")],
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Make an Ed25519 key pair to sign evidence with; nothing is ever overwritten."""
+    from audit.cli.verifying import make_keys
+
+    del debug
+    make_keys(out, as_json=as_json)
+
+
+@app.command()
+def verify(
+    bundle: Annotated[Path | None, typer.Argument(help="Folder of an evidence bundle.")] = None,
+    key: Annotated[Path | None, typer.Option(help="The signer's public key.")] = None,
+    rescore: Annotated[
+        Path | None, typer.Option(help="Instead: a run, whose scores are computed again.")
+    ] = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Check that a signed bundle is untouched, or that a run's scores come out again."""
+    from audit.cli.verifying import verify as check
+
+    del debug
+    check(bundle, key, rescore, as_json=as_json)
+
+
+@app.command()
 def doctor(as_json: JsonOption = False, debug: DebugOption = False) -> None:
     """Check the environment: versions, data, devices, and what each hospital has spent."""
     from audit.cli.checkup import examine

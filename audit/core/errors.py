@@ -27,6 +27,10 @@ class IntegrityError(AuditError):
     """Stored bytes are damaged, or not the ones that the manifest names."""
 
 
+class PatientDataError(AuditError):
+    """Evidence that is about to leave would name a patient or show a record."""
+
+
 class LockedRunError(AuditError):
     """Another process is using the run directory."""
 

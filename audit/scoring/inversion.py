@@ -209,7 +209,8 @@ def _group_scores(
             metric: np.concatenate([one.beside[name][metric] for one in group])
             for metric in group[0].beside[name]
         }
-        for name in shared
+        for name in group[0].beside  # not the set's order: it changes which of two equals is best
+        if name in shared
     }
     scores, kept = [], {}
     for metric in INVERSION_METRICS:

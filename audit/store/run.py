@@ -11,9 +11,9 @@ from typing import Any
 from audit.core.config import Config
 from audit.core.errors import ConfigError, IntegrityError, LockedRunError, MissingEvidenceError
 from audit.core.loading import validate
+from audit.formats.chain import EVENTS, append_event
 from audit.formats.files import (
     TEMPORARY,
-    append_line,
     private_folder,
     read_json,
     sha256_of,
@@ -130,9 +130,9 @@ class RunDirectory:
         return self.path / "secrets"
 
     def event(self, kind: str, **facts: Any) -> None:
-        """Append to ``events.jsonl``; the facts must not depend on patients' data."""
+        """Append to the hash-chained ``events.jsonl``; no fact may depend on patients' data."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        append_line(self.path / "events.jsonl", {"time": now, "event": kind, **facts})
+        append_event(self.path / EVENTS, {"time": now, "event": kind, **facts})
 
     @contextmanager
     def locked(self) -> Iterator[None]:
