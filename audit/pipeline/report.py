@@ -9,14 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from audit.core.audits import AuditRecord
-from audit.core.errors import ConfigError
+from audit.core.errors import ConfigError, MissingEvidenceError
 from audit.core.scores import Score
 from audit.formats.evidence import EvidenceRecord
 from audit.formats.files import read_json, write_bytes
+from audit.pipeline.evidence.attestation import audit_result
 from audit.pipeline.evidence.gather import gather
 from audit.pipeline.panels import Panels, reconstruction_panels
+from audit.signing.keys import load_private_key
 from audit.store.run import RunDirectory
+from audit.vault import Vault
+from reports.bundle import write_bundle
 from reports.figures import reconstruction_figure
+from reports.guard import SHORTEST_ID
 from reports.page.blocks import Chart
 from reports.page.charts import picture_source
 from reports.page.render import render_html, render_pdf
@@ -74,10 +79,13 @@ def report(run: RunDirectory, options: ReportOptions) -> Report:
     The same run gives the same bytes.
 
     Raises:
-        ConfigError: ``--pdf`` without WeasyPrint.
+        ConfigError: The key cannot be read; ``--pdf`` without WeasyPrint; the folder of the
+            bundle holds something else.
+        PatientDataError: A file would name a record, hold values by record, or show one.
         MissingEvidenceError: The run is unfinished, was not attacked, or carries planted faults.
         IntegrityError: The recording is damaged.
     """
+    signer = load_private_key(options.key) if options.key else None
     with run.locked():
         run.check_sound()
         run.check_manifest()
@@ -99,8 +107,14 @@ def report(run: RunDirectory, options: ReportOptions) -> Report:
             write_bytes(pdf, _pdf(page))
         summary = render_summary(record)
         files = {"report.html": page, "summary.md": summary, **bundle_files(run, record)}
-        for name, content in files.items():
-            write_bytes(base / "evidence" / name, content)
+        write_bundle(
+            base / "evidence",
+            files,
+            result=audit_result(record),
+            private_key=signer,
+            forbidden_ids=_record_ids(run),
+            allow_images=bool(panels),
+        )
     return Report(
         page=folder / "report.html",
         pdf=pdf,
@@ -155,6 +169,16 @@ def bundle_files(run: RunDirectory, record: EvidenceRecord) -> dict[str, bytes]:
         for name, model in SCHEMAS.items()
     }
     return files
+
+
+def _record_ids(run: RunDirectory) -> set[str]:
+    """Return names of records and patients, which no file may hold; none where secrets are gone."""
+    try:
+        truth = Vault(run.secrets).membership()
+    except MissingEvidenceError:
+        return set()
+    named = {*truth.member, *truth.groups.get("patient", {}).values()}
+    return {name for name in named if len(name) >= SHORTEST_ID}
 
 
 def _by_attack(facts: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
