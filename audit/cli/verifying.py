@@ -14,6 +14,9 @@ from audit.signing.keys import PRIVATE_NAME, PUBLIC_NAME, generate_key_pair, loa
 REFUSED = 1
 """Exit code of a verification that failed."""
 
+SHOWN = 20
+"""Problems that are listed for people."""
+
 
 def make_keys(folder: Path, *, as_json: bool) -> None:
     """Make a key pair and say where it lies."""
@@ -115,8 +118,10 @@ def _end(problems: Sequence[Problem], *, as_json: bool) -> None:
     if not problems:
         return
     if not as_json:
-        for problem in problems:
+        for problem in problems[:SHOWN]:
             typer.echo(str(problem))
+        if len(problems) > SHOWN:
+            typer.echo(f"and {len(problems) - SHOWN} more; --json lists them all")
     _hint(f"not verified: {len(problems)} {'problem' if len(problems) == 1 else 'problems'}")
     raise typer.Exit(REFUSED)
 

@@ -11,7 +11,17 @@ from markupsafe import Markup, escape
 
 from audit.formats.evidence import EvidenceRecord
 from reports.page.blocks import Chart, Section, narrowed
-from reports.page.sections import closing, cost, federation, guarantee, leakage, opening, selftest
+from reports.page.sections import (
+    auditing,
+    closing,
+    cost,
+    federation,
+    guarantee,
+    inversion,
+    membership,
+    opening,
+    selftest,
+)
 
 LONG_WORD, PIECE = 26, 16
 """Letters of a word that may be broken in a table, and of its pieces."""
@@ -34,9 +44,9 @@ def page_sections(record: EvidenceRecord, pictures: Sequence[Chart] = ()) -> lis
         federation.adversaries(record),
         federation.coverage(record),
         selftest.strength(record),
-        leakage.membership(record),
-        leakage.auditing(record),
-        leakage.inversion(record, pictures),
+        membership.membership(record),
+        auditing.auditing(record),
+        inversion.inversion(record, pictures),
         cost.utility(record),
         closing.gate(record),
         cost.residual(record),

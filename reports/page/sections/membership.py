@@ -1,9 +1,8 @@
-"""What was measured: membership, DP audits, gradient inversion, attributes."""
+"""Membership inference: the strongest attack of each adversary, curves and groups."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from audit.core.metrics import METRICS
 from audit.core.scores import GroupScore, Score
 from audit.formats.evidence import Cell, EvidenceRecord
 from reports.page import charts
@@ -15,22 +14,14 @@ from reports.page.blocks import (
     Section,
     decimal,
     interval,
-    number,
     percent_interval,
 )
-from reports.page.words import cell_title, verdict_word
+from reports.page.words import cell_title
 
 STRONGEST = "strongest"
 SMALLEST = 10
 NOTABLE = 0.05
 RATES = ("tpr_at_fpr_0.1", "tpr_at_fpr_0.01", "tpr_at_fpr_0.001")
-PROBES = (
-    "identification_rate_100",
-    "identification_rate_10",
-    "ssim_over_baseline",
-    "label_accuracy",
-    "field_accuracy",
-)
 
 
 def membership(record: EvidenceRecord) -> Section:
@@ -193,164 +184,3 @@ def _of_group(group: GroupScore | None) -> str:
         return MISSING
     seen = f", p {group.adjusted_p_value:.2g}" if group.adjusted_p_value < NOTABLE else ""
     return interval(group.value, group.low, group.high) + seen
-
-
-def auditing(record: EvidenceRecord) -> Section:
-    """Return the DP audits, claimed against found, and the self-test of the auditor."""
-    rows, drawn = [], []
-    for cell in record.cells:
-        for audit in cell.audits:
-            where = f"{cell_title(cell)}, {'a probe' if audit.about == 'probe' else 'recipe'}"
-            rows.append(
-                (
-                    where,
-                    audit.adversary,
-                    audit.attack,
-                    number(audit.claimed_epsilon, 4),
-                    decimal(audit.lower_bound),
-                    decimal(audit.ceiling, 1),
-                    str(audit.n),
-                    number(audit.adjusted_p_value, 2),
-                    verdict_word(audit.verdict, claimed=audit.claimed_epsilon is not None),
-                    audit.method.split(",")[0],
-                )
-            )
-            if audit.claimed_epsilon is not None:
-                drawn.append(
-                    (
-                        f"{where}, {audit.attack}, {audit.adversary}",
-                        audit.claimed_epsilon,
-                        audit.lower_bound,
-                        audit.ceiling,
-                    )
-                )
-    blocks: list[Paragraph | Grid | Chart] = [
-        Paragraph(
-            text="Made-up records (canaries) go through the same recipe and code in audit cells; "
-            "how well an adversary tells which were in bounds epsilon from below. A bound above "
-            "the claim would contradict it. The ceiling is the bound if every guess had been "
-            "right: a violation above it could not have been seen. False alarms are held at 5 % "
-            "over all audits of the run (Holm)."
-        )
-    ]
-    if rows:
-        blocks.append(
-            Grid(
-                caption="DP audits: claimed against found",
-                headers=(
-                    "About",
-                    "Adversary",
-                    "Audit",
-                    "Claimed",
-                    "At least",
-                    "Ceiling",
-                    "n",
-                    "p, adjusted",
-                    "Verdict",
-                    "Method",
-                ),
-                rows=rows,
-                note="Bounds are one-sided at 95 %. Bounds by a Gaussian method hold for that "
-                "family of mechanisms; verdicts rest on exact error rates against the claimed "
-                "curve.",
-                numeric=frozenset(range(3, 8)),
-            )
-        )
-    else:
-        blocks.append(Paragraph(text="Not audited: no audit was executed."))
-    if drawn:
-        blocks.append(
-            Chart(
-                title="Claimed against found",
-                description="For each audit: the claim, the lower bound found, and how far the "
-                "audit could have seen. The numbers are those of the table above.",
-                source=charts.claimed_and_found(drawn),
-            )
-        )
-    return Section(id="audits", title="Audits of the DP claim", blocks=blocks)
-
-
-def inversion(record: EvidenceRecord, pictures: Sequence[Chart] = ()) -> Section:
-    """Return gradient inversion beside its baselines.
-
-    Args:
-        record: The record.
-        pictures: Grids of reconstructions, where they may be shown.
-    """
-    rows = [
-        (
-            f"{cell_title(cell)}, {score.slice.replace('/', ', ')}",
-            score.adversary,
-            METRICS[score.metric].title,
-            interval(score.value, score.low, score.high),
-            decimal(score.chance, 3),
-            number(score.bound),
-            score.by or MISSING,
-            str(score.n),
-        )
-        for cell in record.cells
-        for score in cell.leakage
-        if score.attack == STRONGEST and score.metric in PROBES and score.value is not None
-    ]
-    blocks: list[Paragraph | Grid | Chart] = [
-        Paragraph(
-            text="What of a record can be rebuilt, or which record can be named, from updates of "
-            "single steps on a few records (probes): the worst case, made in the laboratory. A "
-            "reconstruction counts only as far as it beats the best guess that never saw the "
-            "update. No value at the baseline proves privacy: it was not recovered by this attack."
-        )
-    ]
-    blocks.append(
-        Grid(
-            caption="The best attack of each adversary on probes",
-            headers=(
-                "Model and probe",
-                "Adversary",
-                "Measure",
-                "Value [95 %]",
-                "Without the update",
-                "At most",
-                "Attack",
-                "Updates",
-            ),
-            rows=rows,
-            note="Intervals are joint over the attacks. At most: what the probe's own mechanism "
-            "allows any attack. SSIM is counted above the best guess without the update.",
-            numeric=frozenset({4, 5, 7}),
-        )
-        if rows
-        else Paragraph(text="Not measured: no attack on probes was executed.")
-    )
-    shown = (
-        "Reconstructions are shown below."
-        if pictures
-        else "Reconstructions are not shown: the records are not public, or there are none. They "
-        "lie with the run's secrets."
-    )
-    return Section(
-        id="inversion",
-        title="Gradient inversion",
-        blocks=(*blocks, *_attributes(record), Paragraph(text=shown), *pictures),
-    )
-
-
-def _attributes(record: EvidenceRecord) -> Iterator[Grid]:
-    rows = [
-        (
-            cell_title(cell),
-            score.adversary,
-            score.attack,
-            METRICS[score.metric].title,
-            interval(score.value, score.low, score.high),
-            score.slice,
-        )
-        for cell in record.cells
-        for score in cell.leakage
-        if score.metric.startswith("attribute_advantage") and score.value is not None
-    ]
-    if rows:
-        yield Grid(
-            caption="Attribute inference: a hidden field guessed, above imputation from the others",
-            headers=("Model", "Adversary", "Attack", "Measure", "Value [95 %]", "Records"),
-            rows=rows,
-        )
