@@ -7,8 +7,8 @@ import pytest
 
 from audit.core.errors import IntegrityError, MissingEvidenceError
 from audit.formats.files import sha256_of
+from audit.pipeline.forbidden import forbidden_words
 from audit.pipeline.record_differences import different_lists, different_values
-from audit.pipeline.record_ids import record_ids
 from audit.pipeline.rescoring import rescore
 from audit.store.run import RunDirectory
 
@@ -116,11 +116,13 @@ def test_some_secrets_missing_is_no_pass(run_copy):
 
 def test_the_names_of_records_are_known_with_and_without_the_secrets(run_copy):
     run = RunDirectory.open(run_copy)
-    names = record_ids(run)
+    names = forbidden_words(run)
     member = json.loads((run_copy / "secrets" / "membership.json").read_text())["member"]
     assert set(member) <= names
+    key = json.loads((run_copy / "secrets" / "noise_key.json").read_text())["key"]
+    assert key in names
     shutil.rmtree(run_copy / "secrets")
-    assert set(member) <= record_ids(run)
+    assert set(member) <= forbidden_words(run)
 
 
 def test_a_damaged_recording_is_damage(run_copy):
