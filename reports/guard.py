@@ -24,7 +24,13 @@ _PSEUDONYMS = re.compile(
 """What this project calls records; ``hospital-1`` is a hospital and may be named."""
 
 _WORD = re.compile(r"[\w-]+")
-_DATA_URI = re.compile(r"data:([\w.+-]+/[\w.+-]+)?((?:;[\w=.+-]+)*),([^\"'\s)>]*)", re.IGNORECASE)
+_DATA_URI = re.compile(
+    r"data:([\w.+-]+/[\w.+-]+)?((?:;[\w=.+-]+)*)"
+    r",((?<=;base64,)[\w+/=\s-]*|[^\"'\s)>]*)",
+    re.IGNORECASE,
+)
+"""A data: address; base64 goes on over line ends, as Matplotlib writes it."""
+
 _ENCODED = re.compile(r"[A-Za-z0-9+/_-]{400,}={0,2}")
 _MARKUP = {".html", ".svg", ".xml", ".md", ".css", ".tex"}
 
@@ -92,7 +98,7 @@ def find_patients(
         if ids.within(name):
             yield Problem("a file", "its name holds the id of a record")
             continue
-        for reason in _in_file(name, content, ids, allow_images, curves):
+        for reason in dict.fromkeys(_in_file(name, content, ids, allow_images, curves)):
             yield Problem(name, reason)
 
 

@@ -88,9 +88,9 @@ def _result(checked: BundleCheck) -> dict[str, object] | None:
 
 
 def _verify_scores(run: Path, *, as_json: bool) -> None:
-    from audit.pipeline.rescoring import rescore
-
     opened = open_run(run)
+    from audit.pipeline.rescoring import rescore  # with torch: only for what is a run
+
     found = rescore(opened)
     if as_json:
         print_json(

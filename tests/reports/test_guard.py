@@ -201,6 +201,18 @@ def test_an_image_is_refused_unless_it_is_allowed(how):
         check_free_of_patients({name: content}, IDS, allow_images=True)
 
 
+def test_an_image_over_several_lines_as_matplotlib_writes_it_can_be_allowed():
+    noise = np.random.default_rng(0).integers(0, 255, (40, 40), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).save(buffer, "PNG")
+    lines = base64.encodebytes(buffer.getvalue()).decode()
+    svg = {"a.svg": f'<svg><image href="data:image/png;base64,\n{lines}"/></svg>'.encode()}
+    check_free_of_patients(svg, IDS, allow_images=True)
+    assert [p.reason for p in find_patients(svg, IDS)] == [
+        "holds an embedded image or data (a PNG image)"
+    ]
+
+
 DATA = {
     "safetensors": ("a.safetensors", save({"x": np.zeros(3, dtype=np.float32)}), "safetensors"),
     "empty safetensors": ("a.json", save({}), "safetensors"),
