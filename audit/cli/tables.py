@@ -11,6 +11,7 @@ from audit.core.adversaries import Adversary
 from audit.core.errors import MissingEvidenceError
 from audit.formats.files import read_json
 from audit.formats.parcels import read_parcel
+from audit.pipeline.control_records import read_controls
 from audit.pipeline.seeds import pool_seeds
 from audit.store.run import RunDirectory
 from reports.audit_figures import draw_audits
@@ -47,7 +48,7 @@ def show_table(run: RunDirectory, *, as_json: bool, details: bool = False) -> No
     else:
         stdout.print(render_table(table, title=f"{run.record['config']}: {run.path}"))
         if details:
-            stdout.print(render_details(table))
+            stdout.print(render_details(table, read_controls(run)))
     stderr.print(f"table: {path}", soft_wrap=True, highlight=False)
     for picture in drawn:
         if picture.suffix == ".png":

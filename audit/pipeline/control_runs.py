@@ -106,7 +106,7 @@ def run_controls(tasks: Sequence[ControlTask]) -> Iterator[Parcel]:
             _record(task, adversary, scores, report.failed.get(f"{cell}/{adversary}/{task.attack}"))
             for adversary in ATTACKS[task.attack].adversaries
         ]
-        yield _packed(records)
+        yield packed(records)
 
 
 def read_records(parcel: Parcel) -> list[ControlRecord]:
@@ -119,6 +119,12 @@ def read_records(parcel: Parcel) -> list[ControlRecord]:
     if not isinstance(text, str) or parcel.fields.get("sha256") != _sha256(text):
         raise IntegrityError("the records of a positive control are damaged")
     return [ControlRecord.model_validate(line) for line in json.loads(text)]
+
+
+def packed(records: Sequence[ControlRecord]) -> Parcel:
+    """Return records as a parcel that shows any damage."""
+    text = json.dumps([record.model_dump(mode="json", by_alias=True) for record in records])
+    return Parcel(arrays={}, fields={"records": text, "sha256": _sha256(text)})
 
 
 def uncontrolled(
@@ -164,11 +170,6 @@ def _record(
     measured = {name: getattr(score, name) for name in MEASURED}
     detected = score.low > score.chance
     return ControlRecord.model_validate({**said, **measured, "detected": detected})
-
-
-def _packed(records: Sequence[ControlRecord]) -> Parcel:
-    text = json.dumps([record.model_dump(mode="json", by_alias=True) for record in records])
-    return Parcel(arrays={}, fields={"records": text, "sha256": _sha256(text)})
 
 
 def _sha256(text: str) -> str:

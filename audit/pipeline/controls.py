@@ -18,12 +18,12 @@ from audit.core.adversaries import Adversary
 from audit.core.controls import ControlKind, ControlRecord
 from audit.core.errors import IntegrityError
 from audit.executor import Store, execute
-from audit.formats.files import private_folder, read_json_lines, write_json_lines
+from audit.formats.files import private_folder
 from audit.pipeline.control_plans import control_plan
+from audit.pipeline.control_records import keep_controls
 from audit.pipeline.control_runs import ControlTask, read_records, run_controls, uncontrolled
 from audit.store.run import RunDirectory
 
-FILE = "controls.jsonl"
 A_BASELINE = "a baseline: it sees neither model nor update, so there is nothing for it to find"
 
 
@@ -98,7 +98,7 @@ class Controls:
             for adversary in entry.adversaries
             if (adversary, entry.id) in ran
         ]
-        keep(run, records)
+        keep_controls(run, records)
         return records
 
     def _found(
@@ -144,21 +144,6 @@ class Controls:
         if writable:
             return self._store
         return Store(folder=Path(stack.enter_context(TemporaryDirectory(prefix="audit-controls-"))))
-
-
-def keep(run: RunDirectory, records: Sequence[ControlRecord]) -> None:
-    """Replace the controls of attacks that ran again, and keep all others, in a stable order."""
-    again = {record.name for record in records}
-    old = [record for record in read_controls(run) if record.name not in again]
-    order = {name: i for i, name in enumerate(ATTACKS)}
-    ranked = sorted([*old, *records], key=lambda r: (order.get(r.attack, len(order)), r.name))
-    lines = [record.model_dump(mode="json", by_alias=True) for record in ranked]
-    write_json_lines(run.path / FILE, lines)
-
-
-def read_controls(run: RunDirectory) -> list[ControlRecord]:
-    """Return the controls of a run; none where none has run."""
-    return [ControlRecord.model_validate(line) for line in read_json_lines(run.path / FILE)]
 
 
 def _of(ran: set[tuple[Adversary, str]], attack_id: str) -> bool:
