@@ -5,8 +5,10 @@ from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from audit.core.adversaries import Adversary
+from audit.core.controls import ControlKind, ControlRecord
 from reports.columns import STRONGEST, Row, adversary_rank, audits_of, cell_title, slice_rank
 
 NOT_MEASURED = "–"
@@ -16,17 +18,54 @@ WHOLES = ("patients", "hospitals")
 Score = Mapping[str, Any]
 
 
-def render_details(table: Mapping[str, Any]) -> RenderableType:
-    """Return membership by attack, its worst cases, labels and DP audits, for a terminal.
+def render_details(
+    table: Mapping[str, Any], controls: Sequence[ControlRecord] = ()
+) -> RenderableType:
+    """Return membership by attack, its worst cases, labels, DP audits and controls.
 
     Args:
         table: The content of ``table.json``.
+        controls: What each attack found in its positive control.
     """
     rows: list[Row] = table["rows"]
     labels = [_labels(rows)] if _with_chance(rows, "label_accuracy") else []
     return Group(
-        _by_attack(rows), _worst(rows), *labels, *([_audits(rows)] if _audited(rows) else [])
+        _by_attack(rows),
+        _worst(rows),
+        *labels,
+        *([_audits(rows)] if _audited(rows) else []),
+        Text(unchecked(rows, controls)),
     )
+
+
+def unchecked(rows: Sequence[Row], controls: Sequence[ControlRecord]) -> str:
+    """Say in one line which attacks that measured something did not find their control.
+
+    Args:
+        rows: Of the table.
+        controls: What each attack found in its positive control.
+    """
+    found = {control.name: control for control in controls}
+    ran = sorted(
+        {
+            f"{score['adversary']}/{score['attack']}"
+            for row in rows
+            for score in row["leakage"]
+            if score["value"] is not None and score["attack"] != STRONGEST
+        }
+    )
+    missed = [name for name in ran if name in found and found[name].detected is False]
+    without = [
+        name
+        for name in ran
+        if name not in found
+        or (found[name].detected is None and found[name].control is not ControlKind.NONE)
+    ]
+    if ran and len(without) == len(ran):
+        return "Positive controls: none has run, so a broken attack would not be noticed."
+    said = [f"not found by {', '.join(missed)}"] if missed else []
+    said += [f"none for {', '.join(without)}"] if without else []
+    return f"Positive controls: {'; '.join(said) or 'each attack found its own'}."
 
 
 def _audited(rows: Sequence[Row]) -> bool:

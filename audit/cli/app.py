@@ -116,6 +116,9 @@ def attack(
     only: Annotated[list[str] | None, typer.Option(help="Id of an attack; repeatable.")] = None,
     adversary: Annotated[list[str] | None, typer.Option(help="An adversary; repeatable.")] = None,
     budget: Annotated[BudgetName, typer.Option()] = BudgetName.STANDARD,
+    no_controls: Annotated[
+        bool, typer.Option("--no-controls", help="Do not check the attacks on their controls.")
+    ] = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -125,10 +128,24 @@ def attack(
     del debug
     opened = open_run(run)
     report = attack_run(
-        opened, only=tuple(only or ()), adversaries=tuple(adversary or ()), budget=budget.value
+        opened,
+        only=tuple(only or ()),
+        adversaries=tuple(adversary or ()),
+        budget=budget.value,
+        controls=not no_controls,
     )
+    missed = [record.name for record in report.controls if record.detected is False]
     if as_json:
-        print_json({"run": str(opened.path), "failed": report.failed, "unscored": report.unscored})
+        print_json(
+            {
+                "run": str(opened.path),
+                "failed": report.failed,
+                "unscored": report.unscored,
+                "missed_controls": missed,
+            }
+        )
+    for name in missed:
+        stderr.print(f"[yellow]warning:[/] {name} does not find its positive control")
     for name, error in report.failed.items():
         stderr.print(f"[red]failed:[/] {name}: {error}", soft_wrap=True, highlight=False)
     if report.unscored:

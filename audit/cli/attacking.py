@@ -12,6 +12,7 @@ def attack_run(
     only: tuple[str, ...] = (),
     adversaries: tuple[str, ...] = (),
     budget: str,
+    controls: bool = True,
 ) -> AttackReport:
     """Attack a run; the arguments are the command line's."""
     with attack_progress() as progress:
@@ -24,5 +25,6 @@ def attack_run(
                 planned=progress.planned,
                 progress=progress.started,
                 trained=progress.trained,
+                controls=controls,
             ),
         )

@@ -7,6 +7,7 @@ from audit.cli.options import print_json, stderr, stdout
 from audit.core.adversaries import Adversary
 from audit.core.errors import MissingEvidenceError
 from audit.formats.files import read_json
+from audit.pipeline.control_records import read_controls
 from audit.pipeline.panels import reconstruction_panels
 from audit.pipeline.seeds import pool_seeds
 from audit.store.run import RunDirectory
@@ -41,7 +42,7 @@ def show_table(run: RunDirectory, *, as_json: bool, details: bool = False) -> No
     else:
         stdout.print(render_table(table, title=f"{run.record['config']}: {run.path}"))
         if details:
-            stdout.print(render_details(table))
+            stdout.print(render_details(table, read_controls(run)))
     stderr.print(f"table: {path}", soft_wrap=True, highlight=False)
     for picture in drawn:
         if picture.suffix == ".png":

@@ -14,7 +14,8 @@ class DataConfig(Section):
     """Which records, and how they are split.
 
     Attributes:
-        name: ``digits``, ``breast_cancer``, ``mnist``, ``medmnist``, ``npz`` or ``csv``.
+        name: ``digits``, ``breast_cancer``, ``mnist``, ``medmnist``, ``npz`` or ``csv``; made
+            for positive controls: ``mislabelled_digits`` and ``coin_table``.
         path: File, relative to the data root, for ``medmnist``, ``npz`` and ``csv``.
         label, patient, site: Column or array names.
         subgroups: Columns or arrays, such as sex or an age band, by whose values leakage is looked

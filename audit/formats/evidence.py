@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from audit.core.audits import AuditRecord
+from audit.core.controls import ControlRecord
 from audit.core.scores import GroupScore, Score
 
 
@@ -276,7 +277,7 @@ class EvidenceRecord(Part):
     cells: list[Cell]
     coverage: list[Coverage]
     verdict: VerdictFacts
-    controls: list[dict[str, Any]]
+    controls: list[ControlRecord]
     selftest: dict[str, Any] | None
     gate: dict[str, Any] | None
     crosswalk: list[dict[str, Any]]

@@ -1,11 +1,10 @@
 """`audit attack`: views, guesses and scores for every finished cell of a run."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from attacks.attack import Budget
 from attacks.entry import Entry
@@ -13,6 +12,7 @@ from attacks.registry import select
 from audit.core.adversaries import Adversary
 from audit.core.audits import AuditRecord
 from audit.core.config import CellConfig, Config
+from audit.core.controls import ControlRecord
 from audit.core.errors import (
     AuditError,
     ConfigError,
@@ -22,16 +22,15 @@ from audit.core.errors import (
     ViewError,
 )
 from audit.core.guesses import Guess
-from audit.core.randomness import named_generator
 from audit.core.scores import Outcome, Score
 from audit.core.views import QueryView
 from audit.formats.files import read_json, sha256_of, write_json
 from audit.formats.guesses import read_guess, write_guess
-from audit.pipeline.audit_cells import EFFORT, AuditCells
+from audit.pipeline.audit_cells import EFFORT, AuditCells, AuditEffort
 from audit.pipeline.code import code_digest
 from audit.pipeline.grading import Grader, metrics_of
 from audit.pipeline.hospital_cells import FEDERATIONS, HospitalCells
-from audit.pipeline.leakage import Task, keep_scores, summarise
+from audit.pipeline.leakage import Task, guess_stream, keep_scores, summarise
 from audit.pipeline.record_cells import RecordCells
 from audit.pipeline.references import ReferenceTrainer
 from audit.pipeline.table import write_table
@@ -40,6 +39,10 @@ from audit.pipeline.views import CellViews, Made, Need, Trainer, needed
 from audit.scoring import Origin, unmeasured
 from audit.store.run import RunDirectory
 from audit.vault import Vault
+from training.faults import Fault
+
+if TYPE_CHECKING:
+    from audit.pipeline.controls import Controls
 
 RESULT_SCHEMA = "audit-result/v1"
 
@@ -56,6 +59,9 @@ class AttackOptions:
             cost, in sentences.
         progress: Told of each attack before it runs.
         trained: Told of what, of which cell, how many federations came in, and of how many.
+        controls: Whether each attack that measured something is run on its positive control.
+        fault: What is broken in the hospitals of audit cells; positive controls only.
+        effort: Audit cells, whatever the budget; None: the budget's.
     """
 
     only: tuple[str, ...] = ()
@@ -64,6 +70,9 @@ class AttackOptions:
     planned: Callable[[int, list[str]], None] = lambda _count, _costs: None
     progress: Callable[[str], None] = lambda _: None
     trained: Callable[[str, str, int, int], None] = lambda _what, _cell, _count, _total: None
+    controls: bool = False
+    fault: Fault | None = None
+    effort: AuditEffort | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,10 +82,12 @@ class AttackReport:
     Args:
         failed: ``cell/adversary/attack`` to the error that it raised.
         unscored: Whether guesses were made but the secrets to score them are missing.
+        controls: What each attack found in its positive control; empty: they were left out.
     """
 
     failed: dict[str, str] = field(default_factory=dict)
     unscored: bool = False
+    controls: list[ControlRecord] = field(default_factory=list)
 
 
 def attack(run: RunDirectory, options: AttackOptions) -> AttackReport:
@@ -130,7 +141,9 @@ class _Attacks:
         ]
         self._trainers: dict[Need, Trainer] = {
             Need.REFERENCES: ReferenceTrainer(run, self._config, options.budget.references),
-            Need.AUDIT_CELLS: AuditCells(run, self._config, EFFORT[options.budget.value]),
+            Need.AUDIT_CELLS: AuditCells(
+                run, self._config, options.effort or EFFORT[options.budget.value], options.fault
+            ),
             Need.RECORD_CELLS: RecordCells(run, self._config),
             Need.HOSPITAL_CELLS: HospitalCells(
                 run, self._config, FEDERATIONS[options.budget.value]
@@ -138,10 +151,15 @@ class _Attacks:
         }
         self._grader = Grader(run, self._config, self._vault)
         self._audits: dict[str, AuditRecord | None] = {}
+        self._ran: set[tuple[Adversary, str]] = set()
+        self._controls = _controls(options, self._tasks)
+        if options.fault is not None:
+            run.mark_faults([options.fault.name])
 
     def run(self) -> AttackReport:
         """Run all tasks; scores are written after each cell, so an interrupt loses one cell."""
-        self._options.planned(len(self._tasks), self._cost())
+        checks = self._controls.cost() if self._controls else None
+        self._options.planned(len(self._tasks), [*self._cost(), *([checks] if checks else [])])
         for cell in self._config.cells:
             tasks = [task for task in self._tasks if task.cell.id == cell.id]
             if tasks:
@@ -152,7 +170,26 @@ class _Attacks:
                 self._summarise(cell)
         write_table(self._run)
         self._run.event("attacked", budget=self._options.budget.value, failed=len(self._failed))
-        return AttackReport(failed=self._failed, unscored=self._unscored)
+        return AttackReport(failed=self._failed, unscored=self._unscored, controls=self._checked())
+
+    def _checked(self) -> list[ControlRecord]:
+        """Run every attack that measured something on its positive control."""
+        if self._controls is None:
+            return []
+        records = self._controls.check(
+            self._run,
+            self._ran,
+            done=lambda count, total: self._options.trained("controls", "", count, total),
+        )
+        verdicts = [record.detected for record in records]
+        self._run.event(
+            "controls",
+            budget=self._options.budget.value,
+            detected=verdicts.count(True),
+            missed=verdicts.count(False),
+            without=verdicts.count(None),
+        )
+        return records
 
     def _cost(self) -> list[str]:
         """Say what references and audit cells will cost; what stops them is said per attack."""
@@ -217,6 +254,8 @@ class _Attacks:
             self._failed[task.name] = reason
         if reason is not None:
             scores, audit = unmeasured(origin, metrics_of(task.entry), outcome, reason), None
+        if any(score.value is not None for score in scores):
+            self._ran.add((task.adversary, task.entry.id))
         self._audits[f"{task.cell.id}/{task.adversary.value}/{task.entry.id}"] = audit
         write_json(
             self._folder(task) / "result.json",
@@ -232,6 +271,7 @@ class _Attacks:
                 "adversary": task.adversary.value,
                 "cell": task.cell.id,
                 "budget": self._options.budget.value,
+                "code": code_digest("attacks"),
                 "outcome": outcome.value,
                 "reason": reason,
                 "scores": [score.model_dump(mode="json") for score in scores],
@@ -252,7 +292,7 @@ class _Attacks:
         attack = task.entry.build(self._options.budget)
         view = views.view(task)
         asked = view.oracle.queries if isinstance(view, QueryView) else 0
-        guess = attack.guess(view, self._rng(task, "guess"))
+        guess = attack.guess(view, guess_stream(self._config.seed, task.name))
         write_guess(path.parent, guess)
         queries = view.oracle.queries - asked if isinstance(view, QueryView) else None
         return guess, queries
@@ -269,5 +309,10 @@ class _Attacks:
         )
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
-    def _rng(self, task: Task, purpose: str) -> np.random.Generator:
-        return named_generator(self._config.seed, "attack", task.name, purpose)
+
+def _controls(options: AttackOptions, tasks: Sequence[Task]) -> "Controls | None":
+    if not options.controls:
+        return None
+    from audit.pipeline.controls import Controls  # which attacks its federations: imports this file
+
+    return Controls(list({t.entry.id: t.entry for t in tasks}.values()), options.budget)

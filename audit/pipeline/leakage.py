@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from attacks.entry import Entry, Family
 from attacks.registry import ATTACKS
 from audit.core.adversaries import Adversary
@@ -39,6 +41,16 @@ class Task:
     def name(self) -> str:
         """For people, and for the names of random streams."""
         return f"{self.cell.id}/{self.adversary.value}/{self.entry.id}"
+
+
+def guess_stream(seed: int, task: str) -> np.random.Generator:
+    """Return the stream from which an attack draws.
+
+    Args:
+        seed: Public seed.
+        task: Name of the attack of an adversary on a cell.
+    """
+    return named_generator(seed, "attack", task, "guess")
 
 
 def keep_scores(run: RunDirectory, config: Config, scores: list[Score]) -> None:

@@ -1,7 +1,9 @@
 """From a configuration to data, split, hospitals, candidates and probe victims."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +45,20 @@ class Prepared:
 
 def ledger_root() -> Path:
     """Return where hospitals keep their ledgers: ``$AUDIT_LEDGER``, else ``./ledger``."""
-    return Path(os.environ.get("AUDIT_LEDGER") or "ledger")
+    return _SCRATCH.get() or Path(os.environ.get("AUDIT_LEDGER") or "ledger")
+
+
+@contextmanager
+def scratch_ledgers(folder: Path) -> Iterator[None]:
+    """Keep ledgers elsewhere for a while: where no patient's record is trained on."""
+    token = _SCRATCH.set(folder)
+    try:
+        yield
+    finally:
+        _SCRATCH.reset(token)
+
+
+_SCRATCH: ContextVar[Path | None] = ContextVar("scratch_ledgers", default=None)
 
 
 def prepare(config: Config, *, download: bool = False) -> Prepared:

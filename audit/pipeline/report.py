@@ -9,19 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from audit.core.audits import AuditRecord
-from audit.core.errors import ConfigError, MissingEvidenceError
+from audit.core.errors import ConfigError
 from audit.core.scores import Score
 from audit.formats.evidence import EvidenceRecord
 from audit.formats.files import read_json, write_bytes
 from audit.pipeline.evidence.attestation import audit_result
 from audit.pipeline.evidence.gather import gather
+from audit.pipeline.forbidden import forbidden_words
 from audit.pipeline.panels import Panels, reconstruction_panels
 from audit.signing.keys import load_private_key
 from audit.store.run import RunDirectory
-from audit.vault import Vault
 from reports.bundle import write_bundle
 from reports.figures import reconstruction_figure
-from reports.guard import SHORTEST_ID
 from reports.page.blocks import Chart
 from reports.page.charts import picture_source
 from reports.page.render import render_html, render_pdf
@@ -112,7 +111,7 @@ def report(run: RunDirectory, options: ReportOptions) -> Report:
             files,
             result=audit_result(record),
             private_key=signer,
-            forbidden_ids=_record_ids(run),
+            forbidden_ids=forbidden_words(run),
             allow_images=bool(panels),
         )
     return Report(
@@ -169,16 +168,6 @@ def bundle_files(run: RunDirectory, record: EvidenceRecord) -> dict[str, bytes]:
         for name, model in SCHEMAS.items()
     }
     return files
-
-
-def _record_ids(run: RunDirectory) -> set[str]:
-    """Return names of records and patients, which no file may hold; none where secrets are gone."""
-    try:
-        truth = Vault(run.secrets).membership()
-    except MissingEvidenceError:
-        return set()
-    named = {*truth.member, *truth.groups.get("patient", {}).values()}
-    return {name for name in named if len(name) >= SHORTEST_ID}
 
 
 def _by_attack(facts: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

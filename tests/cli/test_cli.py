@@ -113,6 +113,11 @@ def test_train_attack_and_table_name_the_next_command(tmp_path: Path) -> None:
     done = audit("attack", "r", "--only", "loss", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "audit table r" in done.stderr
+    assert "positive controls" in done.stderr
+    lines = (tmp_path / "r" / "controls.jsonl").read_text().splitlines()
+    assert {json.loads(line)["detected"] for line in lines} == {True}
+    done = audit("attack", "r", "--only", "loss", "--no-controls", cwd=tmp_path)
+    assert "positive controls" not in done.stderr
     done = audit("table", "r", "--json", cwd=tmp_path)
     table = json.loads(done.stdout)
     (row,) = table["rows"]

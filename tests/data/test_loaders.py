@@ -219,3 +219,27 @@ def test_subgroups_of_an_npz_are_one_value_a_record(tmp_path):
     assert data.subgroups["sex"].tolist() == ["f", "m", "f", "m"]
     with pytest.raises(DataError, match="sex"):
         load_npz(tmp_path, options, x=x, y=y, sex=np.array([[0], [1], [0], [1]]))
+
+
+def test_mislabelled_digits_are_the_digits_with_labels_that_nothing_tells(tmp_path):
+    digits, drawn = (
+        load_dataset(DataSpec(name=n), tmp_path) for n in ("digits", "mislabelled_digits")
+    )
+    np.testing.assert_array_equal(drawn.x, digits.x)
+    assert drawn.name == "mislabelled_digits", "never taken for the digits"
+    assert abs((drawn.y == digits.y).mean() - 0.1) < 0.03
+    assert np.bincount(drawn.y, minlength=10).min() > 120
+    again = load_dataset(DataSpec(name="mislabelled_digits"), tmp_path)
+    np.testing.assert_array_equal(again.y, drawn.y)
+
+
+def test_the_coin_of_the_coin_table_draws_the_label_and_follows_from_no_other_column(tmp_path):
+    table = load_dataset(DataSpec(name="coin_table"), tmp_path)
+    assert table.features is not None and table.features[-1] == "coin"
+    coin = table.x[:, -1]
+    heads = coin > 0.5
+    assert abs(table.y[heads].mean() - 0.75) < 0.08
+    assert abs(table.y[~heads].mean() - 0.25) < 0.08
+    others = [abs(np.corrcoef(coin, column)[0, 1]) for column in table.x[:, :-1].T]
+    assert max(others) < 0.15
+    assert np.abs(table.inputs(slice(None))).max() <= 1

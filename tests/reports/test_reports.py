@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console, RenderableType
 
+from audit.core.controls import ControlKind, ControlRecord
 from reports.audit_figures import draw_audits, draw_power
-from reports.details import render_details
+from reports.details import render_details, unchecked
 from reports.figures import draw_plots
 from reports.terminal import render_table
 
@@ -92,3 +93,39 @@ def test_figures_of_audits_are_the_same_again(table: dict, tmp_path: Path) -> No
     ]
     drawn = draw_power(results, tmp_path / "power")
     assert all(path.stat().st_size > 5_000 for path in drawn)
+
+
+def control(attack: str, *, detected: bool | None) -> ControlRecord:
+    low = {True: 0.6, False: 0.4, None: None}[detected]
+    return ControlRecord(
+        adversary="query",
+        attack=attack,
+        control=ControlKind.OVERFIT,
+        low=low,
+        chance=0.5,
+        detected=detected,
+        reason="made up",
+        code="0",
+        budget="quick",
+    )
+
+
+def measured(attack: str) -> dict:
+    return {"adversary": "query", "attack": attack, "value": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("controls", "said"),
+    [
+        ([], "none has run"),
+        ([("loss", True), ("rmia", True)], "each attack found its own"),
+        ([("loss", True), ("rmia", False)], "not found by query/rmia."),
+        ([("loss", True), ("rmia", None)], "none for query/rmia."),
+        ([("rmia", False)], "not found by query/rmia; none for query/loss."),
+    ],
+)
+def test_the_details_name_attacks_whose_control_failed_or_is_missing(
+    controls: list[tuple[str, bool | None]], said: str
+) -> None:
+    rows = [{"leakage": [measured("loss"), measured("rmia")]}]
+    assert said in unchecked(rows, [control(name, detected=one) for name, one in controls])

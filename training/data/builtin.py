@@ -1,10 +1,12 @@
 """Datasets inside scikit-learn: they need no file and no network."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
+from audit.core.randomness import named_generator
 from training.data.dataset import Dataset, Scaling
 from training.data.spec import DataSpec
 
@@ -50,6 +52,18 @@ def load_digits(spec: DataSpec, root: Path) -> Dataset:
     )
 
 
+def load_mislabelled_digits(spec: DataSpec, root: Path) -> Dataset:
+    """The digits with labels drawn at random, the same at every call; `root` is unused.
+
+    Nothing but memory tells the label of one: a model that fits them knows its records by heart,
+    and is at chance on all others. This is what membership inference must see.
+    """
+    digits = load_digits(spec, root)
+    rng = named_generator(0, "mislabelled digits")
+    drawn = rng.integers(0, digits.classes, size=len(digits.y))
+    return replace(digits, name="mislabelled_digits", y=drawn)
+
+
 def load_breast_cancer(spec: DataSpec, root: Path) -> Dataset:
     """569 tumours by 30 measurements of cell nuclei, scaled by public ranges; `root` is unused.
 
@@ -76,4 +90,29 @@ def load_breast_cancer(spec: DataSpec, root: Path) -> Dataset:
         ),
         public=True if spec.public is None else spec.public,
         features=features,
+    )
+
+
+def load_coin_table(spec: DataSpec, root: Path) -> Dataset:
+    """The tumours with one made-up column, ``coin``, and labels drawn by it; `root` is unused.
+
+    Where the coin is above a half the label is 1 with a chance of 3/4, elsewhere of 1/4. So a model
+    of the labels tells more about a patient's coin than label and other fields do: this is what
+    attribute inference must see.
+    """
+    table = load_breast_cancer(spec, root)
+    rng = named_generator(0, "coin table")
+    coin = rng.uniform(size=len(table.y))
+    label = rng.uniform(size=len(coin)) < np.where(coin > 1 / 2, 3 / 4, 1 / 4)
+    low, high = table.scale.low, table.scale.high
+    assert isinstance(low, tuple) and isinstance(high, tuple)  # noqa: S101 - one a feature
+    return replace(
+        table,
+        name="coin_table",
+        x=np.column_stack([table.x, coin]).astype(np.float32),
+        y=label.astype(np.int64),
+        class_names=("0", "1"),
+        scale=Scaling.to_unit_range((*low, 0.0), (*high, 1.0)),
+        features=(*(table.features or ()), "coin"),
+        fields=(),
     )

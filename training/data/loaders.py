@@ -6,7 +6,12 @@ from typing import Final
 
 from audit.core.errors import ConfigError
 from training.data.arrays import load_medmnist, load_npz
-from training.data.builtin import load_breast_cancer, load_digits
+from training.data.builtin import (
+    load_breast_cancer,
+    load_coin_table,
+    load_digits,
+    load_mislabelled_digits,
+)
 from training.data.dataset import Dataset
 from training.data.mnist import load_mnist
 from training.data.spec import DATASETS, DataSpec
@@ -14,7 +19,9 @@ from training.data.table import load_csv
 
 _LOADERS: Final[dict[str, Callable[[DataSpec, Path], Dataset]]] = {
     "digits": load_digits,
+    "mislabelled_digits": load_mislabelled_digits,
     "breast_cancer": load_breast_cancer,
+    "coin_table": load_coin_table,
     "medmnist": load_medmnist,
     "npz": load_npz,
     "csv": load_csv,

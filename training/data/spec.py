@@ -4,7 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-DATASETS: Final = ("digits", "breast_cancer", "mnist", "medmnist", "npz", "csv")
+DATASETS: Final = (
+    "digits",
+    "mislabelled_digits",
+    "breast_cancer",
+    "coin_table",
+    "mnist",
+    "medmnist",
+    "npz",
+    "csv",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,7 +36,7 @@ def available(record: EvidenceRecord, *, signed: bool) -> dict[EvidenceKey, Evid
             "some attacks failed or were never tried",
         ),
         key.POSITIVE_CONTROLS: _all(
-            (line["detected"] is True for line in record.controls),
+            (line.detected is True for line in record.controls),
             "some attacks missed their control, or have none",
         ),
         key.SELFTEST: _selftest(record),

@@ -1,14 +1,14 @@
 """The coverage matrix: what became of every attack, against every adversary, on every cell."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from attacks.registry import ATTACKS
 from audit.core.audits import Verdict
 from audit.core.config import Config
+from audit.core.controls import ControlRecord
 from audit.core.scores import Outcome
 from audit.formats.evidence import Coverage
-from audit.formats.files import read_json, read_json_lines
+from audit.formats.files import read_json
 from audit.pipeline.verdicts import read_audits
 from audit.store.run import RunDirectory
 
@@ -16,13 +16,8 @@ MISSING = "missing"
 CALL = "it was never tried: call `audit attack` without --only and --adversary"
 
 
-def read_controls(run: RunDirectory) -> list[dict[str, Any]]:
-    """Return the lines of ``controls.jsonl``; none: no attack's strength was checked."""
-    return read_json_lines(run.path / "controls.jsonl")
-
-
 def coverage(
-    run: RunDirectory, config: Config, controls: Sequence[Mapping[str, Any]]
+    run: RunDirectory, config: Config, controls: Sequence[ControlRecord]
 ) -> list[Coverage]:
     """Return a line for every attack of the registry, on every view and cell that it is for.
 
@@ -31,7 +26,7 @@ def coverage(
         config: Its configuration.
         controls: Of its attacks.
     """
-    detected = {(line["adversary"], line["attack"]): line["detected"] for line in controls}
+    detected = {(line.adversary, line.attack): line.detected for line in controls}
     weak = {
         (record.cell, record.adversary, record.attack): record.reason
         for record in read_audits(run)

@@ -8,10 +8,11 @@ from audit.core.errors import MissingEvidenceError
 from audit.formats.evidence import EvidenceRecord, Federation, RunFacts
 from audit.formats.files import read_json, read_json_lines, sha256_of
 from audit.pipeline.code import JUDGING, code_digest
+from audit.pipeline.control_records import read_controls
 from audit.pipeline.evidence.adversaries import adversary_facts
 from audit.pipeline.evidence.available import available
 from audit.pipeline.evidence.cells import cell_evidence
-from audit.pipeline.evidence.coverage import coverage, read_controls
+from audit.pipeline.evidence.coverage import coverage
 from audit.pipeline.evidence.texts import OUTSIDE, reproduction
 from audit.pipeline.evidence.verdict import verdict
 from audit.store.run import RunDirectory

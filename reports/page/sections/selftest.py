@@ -1,7 +1,7 @@
 """Whether the auditor itself can be believed: planted faults, and positive controls."""
 
 from audit.formats.evidence import EvidenceRecord
-from reports.page.blocks import Grid, Paragraph, Section, interval
+from reports.page.blocks import MISSING, Grid, Paragraph, Section, interval, number
 from reports.page.words import control_word
 
 
@@ -71,14 +71,13 @@ def _controls(record: EvidenceRecord) -> list[Paragraph | Grid]:
             ),
             rows=[
                 (
-                    str(line["attack"]),
-                    str(line["adversary"]),
-                    str(line["control"] or "none"),
-                    str(line["metric"] or "–"),
-                    interval(line["value"], line["low"], line["high"]),
-                    "–" if line["chance"] is None else f"{line['chance']:.3g}",
-                    control_word(line["detected"])
-                    + (f": {line['reason']}" if line.get("reason") else ""),
+                    line.attack,
+                    line.adversary,
+                    line.control.value,
+                    line.metric or MISSING,
+                    interval(line.value, line.low, line.high),
+                    number(line.chance),
+                    control_word(line.detected) + (f": {line.reason}" if line.reason else ""),
                 )
                 for line in record.controls
             ],
