@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from audit.cli.baselines import baseline_app
 from audit.cli.options import (
     DebugOption,
     JsonOption,
@@ -25,6 +26,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Measure what federated learning with DP and secure aggregation really leaks.",
 )
+
+app.add_typer(baseline_app, name="baseline")
 
 FAILED_ATTACK = 5
 UNSCORED = 4
@@ -164,6 +167,41 @@ def table(
         show_table(opened[0], as_json=as_json, details=details)
     else:
         show_seeds(opened, as_json=as_json)
+
+
+@app.command()
+def gate(
+    baseline: Annotated[Path, typer.Option(help="What was approved.")],
+    runs: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Run directory; the newest without it. Several seeds are pooled."),
+    ] = None,
+    policy: Annotated[Path | None, typer.Option(help="Else the shipped policy.yaml.")] = None,
+    key: Annotated[Path | None, typer.Option(help="Public key that must have signed it.")] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML here.")] = None,
+    exit_zero: Annotated[
+        bool, typer.Option("--exit-zero", help="Report only: exit 0 whatever it came to.")
+    ] = False,
+    all_checks: Annotated[bool, typer.Option("--all", help="Show what held, too.")] = False,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Measure the policy's false alarms and power.")
+    ] = False,
+    pairs: Annotated[int, typer.Option(min=20, help="Simulated pairs of --calibrate.")] = 200,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Hold a run against an approved baseline: exit 0 pass, 1 fail, 3 inconclusive, 4 no answer."""
+    from audit.cli import gating
+
+    del debug
+    if calibrate:
+        gating.calibrate(baseline, policy=policy, key=key, pairs=pairs, as_json=as_json)
+        return
+    opened = [open_run(run) for run in runs] if runs else [open_run(None)]
+    record = gating.gate_runs(opened, baseline=baseline, policy=policy, key=key)
+    gating.show_gate(record, junit=junit, as_json=as_json, all_checks=all_checks)
+    if record.exit_code and not exit_zero:
+        raise typer.Exit(record.exit_code)
 
 
 @app.command()

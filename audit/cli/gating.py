@@ -1,0 +1,85 @@
+"""What `audit gate` does and shows."""
+
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from audit.cli.options import print_json, stderr, stdout
+from audit.core.errors import ConfigError
+from audit.formats.files import write_json
+from audit.formats.gate import GateRecord
+from audit.formats.policy import default_policy_path, read_policy
+from audit.gate.approval import open_baseline
+from audit.gate.decide import Documents, decide_gate
+from audit.gate.facts import read_facts
+from audit.gate.github import annotations, append_summary
+from audit.gate.junit import write_junit
+from audit.gate.terminal import render
+from audit.store.run import RunDirectory
+
+
+def gate_runs(
+    runs: Sequence[RunDirectory],
+    *,
+    baseline: Path,
+    policy: Path | None = None,
+    key: Path | None = None,
+) -> GateRecord:
+    """Gate one run, or several seeds of one configuration, and keep ``gate.json`` in each.
+
+    Raises:
+        AuditError: The exit code of what is missing, malformed or damaged.
+    """
+    rules, policy_digest = read_policy(policy or default_policy_path())
+    today = datetime.now(UTC).date()
+    approved, digest, signature = open_baseline(baseline, key=key, today=today)
+    record = decide_gate(
+        read_facts(runs),
+        approved,
+        rules,
+        documents=Documents(baseline=digest, policy=policy_digest, signature=signature),
+        today=today,
+    )
+    for run in runs:
+        write_json(run.path / "gate.json", record.model_dump(mode="json", by_alias=True))
+    return record
+
+
+def show_gate(
+    record: GateRecord, *, junit: Path | None, as_json: bool, all_checks: bool = False
+) -> None:
+    """Print a gate, and write what CI reads of it."""
+    if junit is not None:
+        write_junit(record, junit)
+    summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    if summary:
+        try:
+            append_summary(record, Path(summary))
+        except OSError as error:
+            raise ConfigError(f"GITHUB_STEP_SUMMARY {summary}: {error.strerror}") from None
+    if as_json:
+        print_json(record.model_dump(mode="json", by_alias=True))
+    else:
+        stdout.print(render(record, all_checks=all_checks))
+    if os.environ.get("GITHUB_ACTIONS"):
+        for line in annotations(record):
+            (stderr if as_json else stdout).print(
+                line, markup=False, highlight=False, soft_wrap=True
+            )
+
+
+def calibrate(
+    baseline: Path, *, policy: Path | None, key: Path | None, pairs: int, as_json: bool
+) -> None:
+    """Print how often the policy would fail an unchanged recipe, and what it would find."""
+    from audit.gate.calibrate import calibrate_policy
+    from audit.gate.calibration_table import render_calibration
+
+    rules, _ = read_policy(policy or default_policy_path())
+    approved, _, _ = open_baseline(baseline, key=key)
+    result = calibrate_policy(approved, rules, pairs=pairs, seed=1)
+    if as_json:
+        print_json(result.model_dump(mode="json"))
+    else:
+        stdout.print(render_calibration(result))
