@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -80,6 +81,6 @@ def calibrate(
     approved, _, _ = open_baseline(baseline, key=key)
     result = calibrate_policy(approved, rules, pairs=pairs, seed=1)
     if as_json:
-        print_json(result.model_dump(mode="json"))
+        print_json(asdict(result))
     else:
         stdout.print(render_calibration(result))

@@ -8,20 +8,29 @@ from audit.gate.leakage import Question
 from audit.stats.change import Change
 from audit.stats.families import holm
 
+HOPELESS = 1_000.0
+"""So many times too wide an interval is not mended by a million times the observations."""
 
-def answer(questions: Sequence[Question]) -> list[Check]:
+
+def answer(questions: Sequence[Question], *, others: int = 0) -> list[Check]:
     """Decide questions together.
 
     Those at level error are one family: the chance that any of them fails although nothing rose
     is held at the largest alpha among them.
+
+    Args:
+        questions: All of a gate.
+        others: Further tests of the family that are not among them and show no rise at all; for
+            a simulation of a part of a gate.
     """
     family = {
         str(i): q.rise.p_value
         for i, q in enumerate(questions)
         if q.rise is not None and q.rule.level == "error"
     }
-    adjusted = holm(family)
-    return [_answer(q, adjusted.get(str(i)), len(family)) for i, q in enumerate(questions)]
+    adjusted = holm({**family, **{f"other {i}": 1.0 for i in range(others)}})
+    tests = len(family) + others
+    return [_answer(q, adjusted.get(str(i)), tests) for i, q in enumerate(questions)]
 
 
 def decide(rise: Change, *, allowed: float, alpha: float, p_value: float) -> Decision:
@@ -97,14 +106,14 @@ def _shown(rise: Change, alpha: float) -> Side:
 
 def _reason(question: Question, rise: Change, decision: Decision) -> str:
     low, high = rise.lower(question.alpha), rise.upper(question.alpha)
-    over = "the baseline" if question.kind == "margin" else f"the limit {question.threshold:g}"
+    over = "baseline" if question.kind == "margin" else f"limit {question.threshold:g}"
     allowed = f"margin {question.allowed:g}" if question.kind == "margin" else "the limit"
-    said = f"{rise.value:+.4g} against {over}, between {low:+.4g} and {high:+.4g}"
+    said = f"{rise.value:+.3g} [{low:+.3g}, {high:+.3g}] against {over}"
     if decision is Decision.FAIL:
-        return f"{said}: it rose, and by more than {allowed}"
+        return f"{said}: it rose, by more than {allowed}"
     if decision is Decision.PASS:
         return f"{said}: within {allowed}"
-    return f"{said}: neither within {allowed} for sure nor above it for sure"
+    return f"{said}: undecided, {allowed}"
 
 
 def _advice(question: Question, rise: Change, tests: int) -> str | None:
@@ -118,15 +127,17 @@ def _advice(question: Question, rise: Change, tests: int) -> str | None:
         return None
     else:
         needed = rise.quantile(question.alpha / max(tests, 1)) * rise.down / rise.value
+    if needed > HOPELESS:
+        return "no number of observations that can be had would decide: another margin would"
     factor = max(1.0, needed**2)
     sides = [side for side in (question.now, question.before) if side is not None]
     if any(side.seeds > 1 for side in sides):
         seeds = max(side.seeds for side in sides)
-        return f"about {_count(seeds * factor)} seeds on each side would decide it"
+        return f"about {_count(seeds * factor)} seeds a side would decide"
     n = question.now.n if question.now else None
     if n is None:
         return None
-    return f"about {_count(n * factor)} observations on each side would decide it (now {n})"
+    return f"n of about {_count(n * factor)} a side would decide (now {n:,})"
 
 
 def _count(number: float) -> str:
