@@ -50,9 +50,9 @@ def gate_or_fail(
         ValueError: ``inconclusive`` is neither.
         AuditError: The run, the baseline or the policy is missing, malformed or damaged.
     """
-    from audit.cli.gating import gate_runs
     from audit.formats.gate import Decision
     from audit.gate.github import headline
+    from audit.gate.runs import gate_runs
     from audit.store.run import RunDirectory
 
     if inconclusive not in {"fail", "skip"}:

@@ -192,13 +192,14 @@ def gate(
 ) -> None:
     """Hold a run against an approved baseline: exit 0 pass, 1 fail, 3 inconclusive, 4 no answer."""
     from audit.cli import gating
+    from audit.gate.runs import gate_runs
 
     del debug
     if calibrate:
         gating.calibrate(baseline, policy=policy, key=key, pairs=pairs, as_json=as_json)
         return
     opened = [open_run(run) for run in runs] if runs else [open_run(None)]
-    record = gating.gate_runs(opened, baseline=baseline, policy=policy, key=key)
+    record = gate_runs(opened, baseline=baseline, policy=policy, key=key)
     gating.show_gate(record, junit=junit, as_json=as_json, all_checks=all_checks)
     if record.exit_code and not exit_zero:
         raise typer.Exit(record.exit_code)

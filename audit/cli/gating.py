@@ -1,50 +1,17 @@
 """What `audit gate` does and shows."""
 
 import os
-from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 
 from audit.cli.options import print_json, stderr, stdout
 from audit.core.errors import ConfigError
-from audit.formats.files import write_json
 from audit.formats.gate import GateRecord
 from audit.formats.policy import default_policy_path, read_policy
 from audit.gate.approval import open_baseline
-from audit.gate.decide import Documents, decide_gate
-from audit.gate.facts import read_facts
 from audit.gate.github import annotations, append_summary
 from audit.gate.junit import write_junit
 from audit.gate.terminal import render
-from audit.store.run import RunDirectory
-
-
-def gate_runs(
-    runs: Sequence[RunDirectory],
-    *,
-    baseline: Path,
-    policy: Path | None = None,
-    key: Path | None = None,
-) -> GateRecord:
-    """Gate one run, or several seeds of one configuration, and keep ``gate.json`` in each.
-
-    Raises:
-        AuditError: The exit code of what is missing, malformed or damaged.
-    """
-    rules, policy_digest = read_policy(policy or default_policy_path())
-    today = datetime.now(UTC).date()
-    approved, digest, signature = open_baseline(baseline, key=key, today=today)
-    record = decide_gate(
-        read_facts(runs),
-        approved,
-        rules,
-        documents=Documents(baseline=digest, policy=policy_digest, signature=signature),
-        today=today,
-    )
-    for run in runs:
-        write_json(run.path / "gate.json", record.model_dump(mode="json", by_alias=True))
-    return record
 
 
 def show_gate(

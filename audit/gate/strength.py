@@ -27,7 +27,9 @@ class Strength:
         """Return why the run's values cannot clear the model; None: the attack is strong enough.
 
         A summary such as ``strongest`` is in doubt if one of the attacks that it sums up failed
-        its control or has none recorded, or if an attack whose value it shows could have none.
+        its control or has none recorded, or if none of them detected one. An attack that can have
+        no control, such as a prior-only baseline, does no harm among others: the largest value is
+        no smaller for it.
 
         Args:
             now: The same score in each seed of the run.
@@ -36,12 +38,12 @@ class Strength:
         score = now[0]
         if score.attack not in SUMMARIES:
             return self._doubt(score.adversary, score.attack, strict=True)
-        shown = {m.by for m in now}
-        for adversary, attack in _behind(score, cells):
-            doubt = self._doubt(adversary, attack, strict=attack in shown)
-            if doubt is not None:
-                return doubt
-        return None
+        behind = _behind(score, cells)
+        doubts = (self._doubt(adversary, attack, strict=False) for adversary, attack in behind)
+        doubt = next((doubt for doubt in doubts if doubt is not None), None)
+        if doubt is None and not any(self.detects(*one) for one in behind):
+            return "no attack behind it detected a positive control"
+        return doubt
 
     def _doubt(self, adversary: Adversary, attack: str, *, strict: bool) -> str | None:
         control = self._controls.get((adversary, attack))

@@ -166,6 +166,7 @@ def test_the_strongest_is_in_doubt_if_an_attack_behind_it_is_broken():
         ((*good, *bad), Decision.INCONCLUSIVE),
         ((*good, *none), Decision.PASS),  # it adds nothing, and what is shown is proven
         (good, Decision.INCONCLUSIVE),
+        ((*controls(None, [("query", "loss")]), *none), Decision.INCONCLUSIVE),  # nothing is proven
     ):
         now = facts(cell(metrics=metrics), control_cell(metrics=[]), known=known)
         (check,) = checks_of(gate(now, before, rules), "margin")
