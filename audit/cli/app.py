@@ -171,10 +171,12 @@ def table(
 
 @app.command()
 def gate(
-    baseline: Annotated[Path, typer.Option(help="What was approved.")],
     runs: Annotated[
         list[Path] | None,
         typer.Argument(help="Run directory; the newest without it. Several seeds are pooled."),
+    ] = None,
+    baseline: Annotated[
+        Path | None, typer.Option(help="What was approved; --calibrate can go without.")
     ] = None,
     policy: Annotated[Path | None, typer.Option(help="Else the shipped policy.yaml.")] = None,
     key: Annotated[Path | None, typer.Option(help="Public key that must have signed it.")] = None,
@@ -195,10 +197,15 @@ def gate(
     from audit.gate.runs import gate_runs
 
     del debug
-    if calibrate:
-        gating.calibrate(baseline, policy=policy, key=key, pairs=pairs, as_json=as_json)
+    if baseline is None and not calibrate:
+        raise ConfigError("--baseline: missing; make one with `audit baseline approve`")
+    alone = calibrate and baseline is not None
+    opened = [open_run(run) for run in runs] if runs else [] if alone else [open_run(None)]
+    if calibrate or baseline is None:
+        gating.calibrate(
+            opened, baseline=baseline, policy=policy, key=key, pairs=pairs, as_json=as_json
+        )
         return
-    opened = [open_run(run) for run in runs] if runs else [open_run(None)]
     record = gate_runs(opened, baseline=baseline, policy=policy, key=key)
     gating.show_gate(record, junit=junit, as_json=as_json, all_checks=all_checks)
     if record.exit_code and not exit_zero:

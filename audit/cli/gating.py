@@ -1,6 +1,7 @@
 """What `audit gate` does and shows."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,9 +10,11 @@ from audit.core.errors import ConfigError
 from audit.formats.gate import GateRecord
 from audit.formats.policy import default_policy_path, read_policy
 from audit.gate.approval import open_baseline
+from audit.gate.facts import read_facts
 from audit.gate.github import annotations, append_summary
 from audit.gate.junit import write_junit
 from audit.gate.terminal import render
+from audit.store.run import RunDirectory
 
 
 def show_gate(
@@ -38,15 +41,34 @@ def show_gate(
 
 
 def calibrate(
-    baseline: Path, *, policy: Path | None, key: Path | None, pairs: int, as_json: bool
+    runs: Sequence[RunDirectory],
+    *,
+    baseline: Path | None,
+    policy: Path | None,
+    key: Path | None,
+    pairs: int,
+    as_json: bool,
 ) -> None:
-    """Print how often the policy would fail an unchanged recipe, and what it would find."""
+    """Print how often the policy would fail an unchanged recipe, and what it would find.
+
+    Args:
+        runs: Taken for the truth where there is no baseline.
+        baseline: Taken for the truth.
+        policy: Else the shipped one.
+        key: Public key that must have signed the baseline.
+        pairs: Gates to simulate.
+        as_json: Print JSON.
+    """
     from audit.gate.calibrate import calibrate_policy
     from audit.gate.calibration_table import render_calibration
 
     rules, _ = read_policy(policy or default_policy_path())
-    approved, _, _ = open_baseline(baseline, key=key)
-    result = calibrate_policy(approved, rules, pairs=pairs, seed=1)
+    cells = (
+        open_baseline(baseline, key=key)[0].cells
+        if baseline is not None
+        else read_facts(runs).cells
+    )
+    result = calibrate_policy(cells, rules, pairs=pairs, seed=1)
     if as_json:
         print_json(asdict(result))
     else:

@@ -8,7 +8,7 @@ from pathlib import Path
 from audit.core.errors import ConfigError, IntegrityError, MissingEvidenceError
 from audit.formats.baseline import Approval, Baseline, read_baseline
 from audit.formats.files import write_json
-from audit.gate.facts import read_facts
+from audit.gate.facts import held, read_facts
 from audit.store.run import RunDirectory
 
 SIGNATURE_SUFFIX = ".dsse.json"
@@ -37,6 +37,7 @@ def approve(
     Raises:
         ConfigError: Who or why is empty, the expiry has passed, or the key is not usable.
         MissingEvidenceError, IntegrityError: As of ``read_facts``.
+        LockedRunError: A run is still being trained or attacked.
     """
     for name, text in (("--by", by), ("--reason", reason)):
         if not text.strip():
@@ -48,7 +49,8 @@ def approve(
         from audit.signing.keys import load_private_key
 
         signer = load_private_key(key)
-    facts = read_facts(runs)
+    with held(runs):
+        facts = read_facts(runs)
     baseline = Baseline(
         schema="audit-baseline/v1",
         approved=Approval(

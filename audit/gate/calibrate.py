@@ -1,7 +1,7 @@
 """How often a policy fails a recipe that did not change, and how small a regression it finds.
 
-Pairs of measurements are drawn from what a baseline stored (value, interval, n, and the spread of
-its seeds) and decided by the gate's own code.
+Pairs of measurements are drawn from what a run stored (value, interval, n, and the spread of its
+seeds) and decided by the gate's own code.
 """
 
 import math
@@ -12,7 +12,7 @@ from statistics import NormalDist, fmean, variance
 import numpy as np
 
 from audit.core.scores import Outcome
-from audit.formats.baseline import Baseline, CellFacts, ControlFacts, Measurement
+from audit.formats.baseline import CellFacts, ControlFacts, Measurement
 from audit.formats.gate import Check, Decision
 from audit.formats.policy import Policy, Rule
 from audit.gate.answer import answer
@@ -78,20 +78,22 @@ class Calibration:
     rules: tuple[RulePower, ...]
 
 
-def calibrate_policy(baseline: Baseline, policy: Policy, *, pairs: int, seed: int) -> Calibration:
+def calibrate_policy(
+    measured: Sequence[CellFacts], policy: Policy, *, pairs: int, seed: int
+) -> Calibration:
     """Simulate gates of an unchanged recipe, and of regressions.
 
     Attacks are taken to detect their controls. Scores of one run are drawn independently of each
     other, which is no easier for the gate than the truth: Holm holds for any dependence.
 
     Args:
-        baseline: What was measured; its values are taken for the truth.
+        measured: Cells of a baseline or of a run; their values are taken for the truth.
         policy: To calibrate.
         pairs: Gates to simulate.
         seed: Of the simulation.
     """
     rng = np.random.default_rng(seed)
-    cells = [_gated(cell, policy) for cell in baseline.cells]
+    cells = [_gated(cell, policy) for cell in measured]
     strength = _all_detect(cells)
     false_alarms = tests = 0
     outcomes: dict[tuple[str, str], list[Decision]] = {}

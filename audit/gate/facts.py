@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -79,6 +80,19 @@ def read_facts(runs: Sequence[RunDirectory]) -> Facts:
         cells=pool_cells(cells),
         controls=pool_controls(controls),
     )
+
+
+@contextmanager
+def held(runs: Sequence[RunDirectory]) -> Iterator[None]:
+    """Hold runs for this process, so that nobody attacks them while they are read.
+
+    Raises:
+        LockedRunError: A run is still being trained or attacked.
+    """
+    with ExitStack() as stack:
+        for run in {run.path.resolve(): run for run in runs}.values():
+            stack.enter_context(run.locked())
+        yield
 
 
 def _without_seed(config: Config) -> dict[str, Any]:

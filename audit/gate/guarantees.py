@@ -74,7 +74,7 @@ def _claim_against(mine: ClaimFacts, theirs: ClaimFacts) -> tuple[Decision, str]
             f"claim about a {mine.unit} at delta {mine.delta:g}, approved about a {theirs.unit} "
             f"at delta {theirs.delta:g}: never compared"
         )
-    said = f"{mine.claimed_epsilon:g}, approved {theirs.claimed_epsilon:g}"
+    said = f"{mine.claimed_epsilon:.9g}, approved {theirs.claimed_epsilon:.9g}"
     if _weaker(mine.claimed_epsilon, theirs.claimed_epsilon):
         return Decision.FAIL, f"{said}: weaker"
     if mine.colluders < theirs.colluders:
@@ -110,7 +110,7 @@ def _curve(pair: Pair) -> Check:
             "curve",
             Decision.FAIL,
             f"epsilon is larger at {len(weaker)} of {len(theirs)} deltas, most at {most.delta:g}: "
-            f"{mine[most.delta]:.6g}, approved {most.epsilon:.6g}. {_explained(pair)}",
+            f"{mine[most.delta]:.9g}, approved {most.epsilon:.9g}. {_explained(pair)}",
         )
     return _check(pair, "curve", Decision.PASS, f"no larger at any of {len(theirs)} deltas")
 
@@ -170,7 +170,7 @@ def _explained(pair: Pair) -> str:
 
 
 def _shown(epsilon: float | None) -> str:
-    return "infinite" if epsilon is None else f"{epsilon:.6g}"
+    return "infinite" if epsilon is None else f"{epsilon:.9g}"
 
 
 def _check(

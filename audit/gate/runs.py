@@ -9,7 +9,7 @@ from audit.formats.gate import GateRecord
 from audit.formats.policy import default_policy_path, read_policy
 from audit.gate.approval import open_baseline
 from audit.gate.decide import Documents, decide_gate
-from audit.gate.facts import read_facts
+from audit.gate.facts import held, read_facts
 from audit.store.run import RunDirectory
 
 
@@ -29,18 +29,20 @@ def gate_runs(
         key: Public key that must have signed the baseline.
 
     Raises:
+        LockedRunError: A run is still being trained or attacked.
         AuditError: Something is missing, malformed or damaged; it carries the exit code.
     """
     rules, policy_digest = read_policy(policy or default_policy_path())
     today = datetime.now(UTC).date()
     approved, digest, signature = open_baseline(baseline, key=key, today=today)
-    record = decide_gate(
-        read_facts(runs),
-        approved,
-        rules,
-        documents=Documents(baseline=digest, policy=policy_digest, signature=signature),
-        today=today,
-    )
-    for run in runs:
-        write_json(run.path / "gate.json", record.model_dump(mode="json", by_alias=True))
+    with held(runs):
+        record = decide_gate(
+            read_facts(runs),
+            approved,
+            rules,
+            documents=Documents(baseline=digest, policy=policy_digest, signature=signature),
+            today=today,
+        )
+        for run in runs:
+            write_json(run.path / "gate.json", record.model_dump(mode="json", by_alias=True))
     return record

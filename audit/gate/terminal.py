@@ -29,8 +29,8 @@ def render(record: GateRecord, *, all_checks: bool = False) -> RenderableType:
     for column in ("cell", "rule", "baseline", "run", "decision", "why, and what would decide"):
         table.add_column(column, overflow="fold")
     shown = [c for c in record.checks if all_checks or _worth_showing(c)]
-    for check in sorted(shown, key=lambda c: ORDER.index(c.decision)):
-        table.add_row(*_row(check))
+    for same in _alike(shown):
+        table.add_row(*_row(same))
     hidden = len(record.checks) - len(shown)
     lines = [
         *([f"{hidden} guarantees and controls held: not shown"] if hidden else []),
@@ -42,13 +42,26 @@ def render(record: GateRecord, *, all_checks: bool = False) -> RenderableType:
     return Group(table, *lines) if shown else Group(*lines)
 
 
+def _alike(checks: list[Check]) -> list[list[Check]]:
+    """Checks of several adversaries that say the same, together; the worst first."""
+    groups: dict[tuple[object, ...], list[Check]] = {}
+    for check in sorted(checks, key=lambda c: ORDER.index(c.decision)):
+        key = check.model_copy(update={"adversary": None}).model_dump_json(
+            include={"cell", "rule", "attack", "metric", "slice", "decision", "reason", "level"}
+        )
+        groups.setdefault((key, check.waived_by), []).append(check)
+    return list(groups.values())
+
+
 def _worth_showing(check: Check) -> bool:
     return check.decision is not Decision.PASS or check.rule in {"limit", "margin", "claim"}
 
 
-def _row(check: Check) -> Iterator[str]:
+def _row(same: list[Check]) -> Iterator[str]:
+    check = same[0]
     yield check.cell or check.baseline_cell or ""
-    yield escape(check.name)
+    named = ", ".join(c.adversary for c in same if c.adversary is not None)
+    yield escape(check.model_copy(update={"adversary": named or None}).name)
     yield _side(check.baseline)
     yield _side(check.run)
     standing = check.decision.value

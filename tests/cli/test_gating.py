@@ -14,6 +14,7 @@ from junitparser import JUnitXml
 
 from audit.formats.files import read_json, read_json_lines, write_json, write_json_lines
 from audit.formats.gate import Decision, GateRecord
+from audit.store.run import RunDirectory
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 APPROVAL = ("--by", "A. Person", "--reason", "first release")
@@ -178,6 +179,12 @@ def test_a_broken_attack_never_passes_a_model(folder):
     assert gate(folder, "--policy", "loose.yaml").returncode == 3
 
 
+def test_a_run_in_use_is_not_gated(folder):
+    with RunDirectory(folder / "run").locked():
+        done = gate(folder)
+    assert (done.returncode, "in use" in done.stderr) == (5, True)
+
+
 def test_planted_faults_are_no_evidence(folder):
     change(folder / "run" / "run.json", "faults", value=["noise-scale"])
     approve = audit("baseline", "approve", "run", "--out", "b.json", *APPROVAL, cwd=folder)
@@ -280,11 +287,12 @@ def test_a_baseline_and_a_gate_hold_no_path_of_this_machine(kept):
 
 
 def test_calibration_counts_false_alarms(kept):
-    done = audit(
-        "gate", "--baseline", "baseline.json", "--calibrate", "--pairs", "20", "--json", cwd=kept
-    )
+    options = ("--calibrate", "--pairs", "20", "--json")
+    done = audit("gate", "--baseline", "baseline.json", *options, cwd=kept)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
+    of_run = audit("gate", "run", *options, cwd=kept)
+    assert json.loads(of_run.stdout) == result
     assert result["pairs"] == 20
     assert result["false_alarms"] <= 20
     assert {"smallest", "n_to_pass", "passed"} <= set(result["rules"][0])
