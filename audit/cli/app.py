@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from audit.cli.baselines import baseline_app
+from audit.cli.evidence import gate, keygen, report, verify
 from audit.cli.options import (
     DebugOption,
     JsonOption,
@@ -25,6 +27,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Measure what federated learning with DP and secure aggregation really leaks.",
 )
+
+app.add_typer(baseline_app, name="baseline")
 
 FAILED_ATTACK = 5
 UNSCORED = 4
@@ -183,35 +187,8 @@ def table(
         show_seeds(opened, as_json=as_json)
 
 
-@app.command()
-def report(
-    run: RunArgument = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for report/ and evidence/; the run without it.")
-    ] = None,
-    key: Annotated[
-        Path | None, typer.Option(help="Private key that signs the bundle; see `audit keygen`.")
-    ] = None,
-    pdf: Annotated[bool, typer.Option("--pdf", help="Also a PDF (extra `pdf`).")] = False,
-    include_reconstructions: Annotated[
-        bool,
-        typer.Option("--include-reconstructions", help="Show rebuilt records of patients."),
-    ] = False,
-    as_json: JsonOption = False,
-    debug: DebugOption = False,
-) -> None:
-    """Write the compliance-evidence report of a finished run, and its bundle."""
-    from audit.cli.reporting import write_report
-
-    del debug
-    write_report(
-        open_run(run),
-        out=out,
-        key=key,
-        pdf=pdf,
-        reconstructions=include_reconstructions,
-        as_json=as_json,
-    )
+for command in (report, keygen, verify, gate):
+    app.command()(command)
 
 
 @app.command()
@@ -288,36 +265,6 @@ def attacks(as_json: JsonOption = False, debug: DebugOption = False) -> None:
     for entry in ATTACKS.values():
         shown.add_row(entry.id, entry.title, ", ".join(entry.adversaries), entry.source)
     stdout.print(shown)
-
-
-@app.command()
-def keygen(
-    out: Annotated[Path, typer.Option(help="Folder for audit.key and audit.pub.")],
-    as_json: JsonOption = False,
-    debug: DebugOption = False,
-) -> None:
-    """Make an Ed25519 key pair to sign evidence with; nothing is ever overwritten."""
-    from audit.cli.verifying import make_keys
-
-    del debug
-    make_keys(out, as_json=as_json)
-
-
-@app.command()
-def verify(
-    bundle: Annotated[Path | None, typer.Argument(help="Folder of an evidence bundle.")] = None,
-    key: Annotated[Path | None, typer.Option(help="The signer's public key.")] = None,
-    rescore: Annotated[
-        Path | None, typer.Option(help="Instead: a run, whose scores are computed again.")
-    ] = None,
-    as_json: JsonOption = False,
-    debug: DebugOption = False,
-) -> None:
-    """Check that a signed bundle is untouched, or that a run's scores come out again."""
-    from audit.cli.verifying import verify as check
-
-    del debug
-    check(bundle, key, rescore, as_json=as_json)
 
 
 @app.command()

@@ -7,7 +7,14 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StrictInt, model_validator
 
 from audit.core.epsilons import Epsilon, EpsilonKey, cell_id, epsilon_of_key
-from audit.core.sections import AuditConfig, Fraction, Positive, PretrainingConfig, Section
+from audit.core.sections import (
+    AuditConfig,
+    Fraction,
+    Positive,
+    PretrainingConfig,
+    RolesConfig,
+    Section,
+)
 
 
 class DataConfig(Section):
@@ -255,6 +262,7 @@ class Config(Section):
     audit: AuditConfig = AuditConfig()
     pretraining: PretrainingConfig | None = None
     reference: ReferenceConfig | None = None
+    roles: RolesConfig = RolesConfig()
     per_epsilon: dict[EpsilonKey, CellOverride] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -275,6 +283,7 @@ class Config(Section):
             raise ValueError(
                 f"aggregation.weights {weights}: expected one for each of {', '.join(self.clients)}"
             )
+        self.roles.control_of({c.id: c.private for c in self.cells})
         late = [r for r in self.probes.rounds if r > self.schedule.rounds]
         if late:
             raise ValueError(f"probes.rounds {late}: expected rounds up to {self.schedule.rounds}")
@@ -300,6 +309,13 @@ class Config(Section):
     def cells(self) -> tuple["CellConfig", ...]:
         """All cells of the sweep, in the order of the configuration."""
         return tuple(self.cell(epsilon) for epsilon in self.privacy.epsilons)
+
+    def role(self, cell: str) -> Literal["release", "control"] | None:
+        """Return what a cell stands for at the gate; None: it has no role of its own."""
+        if cell == self.roles.release_cell:
+            return "release"
+        control = self.roles.control_of({c.id: c.private for c in self.cells})
+        return "control" if cell == control else None
 
     @property
     def clients(self) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Sections of the configuration that stand for themselves, and what all sections share."""
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -75,3 +76,38 @@ class PretrainingConfig(Section):
     batch_size: int = Field(default=64, ge=1)
     learning_rate: Positive = 0.1
     momentum: Fraction = 0.9
+
+
+class RolesConfig(Section):
+    """What a gate takes cells for, whatever their epsilon.
+
+    Attributes:
+        release_cell: Id of the cell whose model is to be released; None: any private one may be.
+        control: Id of the cell without DP that the others are compared with; None: the first at
+            infinity that is not to be released.
+    """
+
+    release_cell: str | None = None
+    control: str | None = None
+
+    def control_of(self, private: Mapping[str, bool]) -> str | None:
+        """Return the control.
+
+        Args:
+            private: Id of each cell to whether it trains with DP.
+
+        Raises:
+            ValueError: A role names a cell that is not there, the control is private, or is to
+                be released.
+        """
+        for role, named in (("release_cell", self.release_cell), ("control", self.control)):
+            if named is not None and named not in private:
+                raise ValueError(f"roles.{role} {named!r}: expected one of {', '.join(private)}")
+        without = [cell for cell in private if not private[cell] and cell != self.release_cell]
+        if self.control is None:
+            return without[0] if without else None
+        if self.control not in without:
+            raise ValueError(
+                f"roles.control {self.control!r}: expected a cell without DP that is not released"
+            )
+        return self.control

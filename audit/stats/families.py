@@ -1,8 +1,7 @@
 """Many tests at once: the chance of a single false alarm among all of them stays bounded."""
 
 from collections.abc import Mapping
-
-import numpy as np
+from itertools import accumulate
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
@@ -30,5 +29,5 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     names = sorted(p_values, key=lambda name: p_values[name])
     tests = len(names)
     scaled = [min(1.0, (tests - rank) * p_values[name]) for rank, name in enumerate(names)]
-    adjusted = dict(zip(names, np.maximum.accumulate([0.0, *scaled])[1:].tolist(), strict=True))
+    adjusted = dict(zip(names, accumulate(scaled, max), strict=True))
     return {name: adjusted[name] for name in p_values}
