@@ -99,7 +99,11 @@ def control_plan(entry: Entry) -> ControlPlan | None:
     if entry.id in BASELINES:
         return None
     if entry.id == NOISE_SEED:
-        return _canary("control_noise", fault=SearchedSeed(start=_first_seed()))
+        return _canary(
+            "control_noise",
+            fault=SearchedSeed(start=_first_seed()),
+            effort=AuditEffort(canaries=0, least=2),  # a search of many seeds for each update
+        )
     if entry.id in BY_ATTACK:
         return BY_ATTACK[entry.id]
     if entry.canary is not None:
