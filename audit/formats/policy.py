@@ -93,6 +93,8 @@ class Rule(Target):
         alpha: Chance of a false failure, and of a false pass; None: the policy's.
         min_n: Fewest observations behind a value.
         seeds: Fewest retrained seeds on each side.
+        spread: Standard deviation over retrained models that is assumed where a margin compares
+            one seed with one, which cannot show it, in the metric's unit.
         on_inconclusive: What an undecided interval counts as. Missing, failed or underpowered
             attacks and controls that were not detected are inconclusive even under ``warn``.
     """
@@ -103,6 +105,7 @@ class Rule(Target):
     alpha: float | None = Field(default=None, gt=0, le=0.5)
     min_n: int = Field(default=1, ge=1)
     seeds: int = Field(default=1, ge=1)
+    spread: float = Field(default=0.0, ge=0)
     on_inconclusive: Literal["inconclusive", "fail", "warn"] = "inconclusive"
 
     @model_validator(mode="after")

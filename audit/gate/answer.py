@@ -134,9 +134,22 @@ def _advice(question: Question, rise: Change, tests: int) -> str | None:
     if any(side.seeds > 1 for side in sides):
         seeds = max(side.seeds for side in sides)
         return f"about {_count(seeds * factor)} seeds a side would decide"
+    return _records_advice(question, rise, factor, passing=over < 0)
+
+
+def _records_advice(
+    question: Question, rise: Change, factor: float, *, passing: bool
+) -> str | None:
+    """What more records would do, which shrink their own error and not what retraining adds."""
     n = question.now.n if question.now else None
     if n is None:
         return None
+    assumed = 2 * question.rule.spread**2 if question.kind == "margin" else 0.0
+    error = (rise.up if passing else rise.down) ** 2
+    wanted = error / factor - assumed
+    if wanted <= 0:
+        return "more observations cannot decide, several seeds on each side can"
+    factor = max(1.0, (error - assumed) / wanted)
     return f"n of about {_count(n * factor)} a side would decide (now {n:,})"
 
 

@@ -40,7 +40,7 @@ class RulePower:
         smallest: The smallest rise of all its scores that fails in 80 % of the pairs; None: none
             within the metric's range does.
         n: Observations behind a value now, the smallest.
-        n_to_pass: So many would let an unchanged recipe pass in 80 % of the pairs.
+        n_to_pass: So many would let an unchanged recipe pass in 80 % of the pairs; None: no number.
         seeds: On the baseline's side.
     """
 
@@ -53,7 +53,7 @@ class RulePower:
     failed: float
     smallest: float | None
     n: int
-    n_to_pass: int
+    n_to_pass: int | None
     seeds: int
 
 
@@ -167,9 +167,9 @@ def _ask(
             metric=scores[0].metric,
             slice=scores[0].slice,
         )
-        seeds = rule.seeds if rule is not None else 1
-        before += redraw(scores, rng, count=len(scores), rise=0.0)
-        now += redraw(scores, rng, count=max(seeds, 1), rise=rise, first_seed=1_000_000)
+        seeds, spread = (rule.seeds, rule.spread) if rule is not None else (1, 0.0)
+        before += redraw(scores, rng, count=len(scores), rise=0.0, retraining=spread)
+        now += redraw(scores, rng, count=seeds, rise=rise, retraining=spread, first_seed=1_000_000)
     pair = Pair(
         now=cell.model_copy(update={"metrics": tuple(now)}),
         before=cell.model_copy(update={"metrics": tuple(before)}),
@@ -211,6 +211,7 @@ def _power(
             middle = (low + high) / 2
             low, high = (low, middle) if found(middle) >= POWER else (middle, high)
         smallest = high
+    needed = [_n_to_pass(group, rule, policy.alpha_of(rule)) for group in scores]
     n = min((m.n for group in scores for m in group if m.n is not None), default=0)
     return RulePower(
         rule=rule.name,
@@ -222,22 +223,26 @@ def _power(
         failed=fmean(d is Decision.FAIL for d in null),
         smallest=smallest,
         n=n,
-        n_to_pass=max(_n_to_pass(group, rule.margin, policy.alpha_of(rule)) for group in scores),
+        n_to_pass=None if None in needed else max(n for n in needed if n is not None),
         seeds=len(scores[0]),
     )
 
 
-def _n_to_pass(scores: Sequence[Measurement], margin: float, alpha: float) -> int:
-    """Observations with which an unchanged score passes in 80 % of pairs; errors fall as 1/sqrt."""
-    if margin == 0:
-        return 2**63 - 1
+def _n_to_pass(scores: Sequence[Measurement], rule: Rule, alpha: float) -> int | None:
+    """Observations with which an unchanged score passes in 80 % of pairs; errors fall as 1/sqrt.
+
+    None: no number does, since what retraining adds is too much for the margin.
+    """
     normal = NormalDist()
-    wanted = margin / (normal.inv_cdf(1 - alpha) + normal.inv_cdf(POWER))
-    error = math.sqrt(2) * fmean(standard_error(m) for m in scores)
+    wanted = (rule.margin or 0.0) / (normal.inv_cdf(1 - alpha) + normal.inv_cdf(POWER))
+    records = fmean(standard_error(m) for m in scores) ** 2
+    retraining = rule.spread**2
     if len(scores) > 1:
-        error = max(error, math.sqrt(2 * variance([m.value or 0.0 for m in scores])))
-    n = min(m.n or 1 for m in scores)
-    return math.ceil(n * max(1.0, (error / wanted) ** 2))
+        retraining = max(0.0, variance([m.value or 0.0 for m in scores]) - records)
+    left = wanted**2 / 2 - retraining
+    if left <= 0:
+        return None
+    return math.ceil(min(m.n or 1 for m in scores) * max(1.0, records / left))
 
 
 def standard_error(m: Measurement) -> float:

@@ -25,7 +25,7 @@ def render_calibration(result: Calibration) -> RenderableType:
         f"{result.expected_at_most} are expected: {verdict}",
         "simulated from the stored values, intervals and n; attacks taken to detect their controls",
         *(
-            ["one seed: what retraining adds is unknown and not in here; approve several seeds"]
+            ["one seed: what retraining adds is only the policy's spread; approve several seeds"]
             if all(rule.seeds == 1 for rule in result.rules)
             else []
         ),
@@ -43,5 +43,5 @@ def _row(rule: RulePower) -> list[str]:
         f"{rule.failed:.0%}",
         "none" if rule.smallest is None else f"{rule.smallest:.2g}",
         f"{rule.n:,}" + (f" x {rule.seeds} seeds" if rule.seeds > 1 else ""),
-        f"{rule.n_to_pass:,}" if rule.n_to_pass < 10**12 else "none",
+        "seeds needed" if rule.n_to_pass is None else f"{rule.n_to_pass:,}",
     ]

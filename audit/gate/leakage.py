@@ -17,6 +17,7 @@ from audit.stats.change import (
     above,
     independent_rise,
     paired_rise,
+    retrained,
     seeds_rise,
     wider,
 )
@@ -93,7 +94,11 @@ def ask(
             if missing is None:
                 rise = (
                     rise_between(
-                        mine, theirs, alpha=policy.alpha_of(rule), same_records=same_records
+                        mine,
+                        theirs,
+                        alpha=policy.alpha_of(rule),
+                        spread=rule.spread,
+                        same_records=same_records,
                     )
                     if margin
                     else rise_above(mine, threshold, alpha=policy.alpha_of(rule))
@@ -121,19 +126,22 @@ def rise_between(
     before: Sequence[Measurement],
     *,
     alpha: float,
+    spread: float,
     same_records: bool,
 ) -> Change:
     """Return how much more leaks now, turned so that up is more leak.
 
-    One seed on each side: from the two intervals, as of independent records. The baseline keeps
-    no record's score, so single runs are never paired. Several seeds: Student's bounds over the
-    seeds, in pairs where both sides have the same seeds on the same records; never narrower than
-    what the records alone allow, unless in pairs, whose records do not differ.
+    One seed on each side: from the two intervals, as of independent records, and what retraining is
+    assumed to add. The baseline keeps no record's score, so single runs are never paired.
+
+    Several seeds: Student's bounds over the seeds, in pairs where both sides have the same seeds on
+    the same records; never narrower than what the records alone allow, unless in pairs, whose
+    records do not differ.
     """
     ours, theirs = _estimates(now), _estimates(before)
     records = independent_rise(ours, theirs)
     if len(ours) + len(theirs) == 2:
-        return records
+        return retrained(records, spread)
     mine = {m.seed: e.value for m, e in zip(now, ours, strict=True)}
     approved = {m.seed: e.value for m, e in zip(before, theirs, strict=True)}
     if same_records and set(mine) == set(approved) and len(mine) >= FEWEST_PAIRS:

@@ -29,6 +29,7 @@ def redraw(
     *,
     count: int,
     rise: float,
+    retraining: float = 0.0,
     first_seed: int = 0,
 ) -> list[Measurement]:
     """Draw measurements of an unchanged recipe, or of one that leaks more by ``rise``.
@@ -38,6 +39,7 @@ def redraw(
         rng: Of the simulation.
         count: Seeds to draw.
         rise: Of the leak, in the metric's unit.
+        retraining: Standard deviation over retrained models, where a single seed was stored.
         first_seed: Seeds are numbered from here.
 
     Returns:
@@ -52,8 +54,9 @@ def redraw(
     normal = NormalDist().inv_cdf((1 + (first.confidence or 0.95)) / 2)
     errors = [_error(m, normal) for m in scores]
     error = fmean(errors)
-    spread = variance([_value(m) for m in scores]) if len(scores) > 1 else 0.0
-    excess = math.sqrt(max(0.0, spread - error**2))
+    excess = retraining
+    if len(scores) > 1:
+        excess = math.sqrt(max(0.0, variance([_value(m) for m in scores]) - error**2))
     drawn = []
     for i in range(count):
         like = scores[i % len(scores)]

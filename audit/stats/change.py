@@ -194,6 +194,24 @@ def wider(first: Change, second: Change, alpha: float) -> Change:
     return first if widths[0] >= widths[1] else second
 
 
+def retrained(change: Change, spread: float) -> Change:
+    """Add what retraining may change, where one model on each side cannot show it.
+
+    Args:
+        change: Of two single models, from their records.
+        spread: Standard deviation over retrained models, assumed, in the quantity's unit.
+    """
+    if spread == 0:
+        return change
+    both = math.sqrt(2) * spread
+    return replace(
+        change,
+        down=math.hypot(change.down, both),
+        up=math.hypot(change.up, both),
+        method=f"{change.method}, retraining taken to spread by {spread:g}",
+    )
+
+
 def above(change: Change, threshold: float) -> Change:
     """Return by how much a rise exceeds a threshold."""
     return replace(change, value=change.value - threshold)

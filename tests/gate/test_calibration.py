@@ -35,6 +35,7 @@ def test_so_many_observations_pass_an_unchanged_recipe():
     rules = policy({"metric": "auc", "margin": 0.05})
     (first,) = calibrate_policy(baseline(0.05), rules, pairs=200, seed=5).rules
     assert first.passed < 0.8
+    assert first.n_to_pass is not None
     assert first.n_to_pass > first.n == 1000
     half = 0.05 * np.sqrt(first.n / first.n_to_pass)
     (again,) = calibrate_policy(baseline(half), rules, pairs=400, seed=6).rules
@@ -55,3 +56,10 @@ def test_the_spread_of_seeds_is_drawn_too():
     stored = [measured(v, half=0.01, seed=s) for s, v in enumerate((0.4, 0.5, 0.6))]
     drawn = redraw(stored, np.random.default_rng(1), count=2000, rise=0.0)
     assert np.std([m.value for m in drawn]) == pytest.approx(0.1, rel=0.1)
+
+
+def test_where_retraining_spreads_too_much_no_number_of_observations_helps():
+    rules = policy({"metric": "auc", "margin": 0.05, "spread": 0.02})
+    result = calibrate_policy(baseline(0.005), rules, pairs=200, seed=7)
+    assert result.rules[0].n_to_pass is None
+    assert result.false_alarms <= result.expected_at_most

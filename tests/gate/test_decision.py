@@ -231,6 +231,19 @@ def test_seeds_decide_by_their_spread_and_not_by_one_runs_interval():
     assert "seeds" in check.method
 
 
+def test_a_policy_can_assume_what_retraining_adds_to_single_seeds_and_only_to_them():
+    for spread, decision in ((0.0, Decision.FAIL), (0.03, Decision.INCONCLUSIVE)):
+        rules = policy({"metric": "auc", "margin": 0.05, "spread": spread})
+        (check,) = checks_of(gate(one(0.61, 0.005), one(0.55, 0.005), rules), "margin")
+        assert check.decision is decision
+        assert ("retraining" in check.method) == (spread > 0)
+    assert "several seeds" in check.advice
+    seeds = [measured(0.55 + 0.001 * s, half=0.005, seed=s) for s in range(5)]
+    before = facts(cell(metrics=seeds), control_cell(metrics=[]), seeds=range(5))
+    (check,) = checks_of(gate(one(0.62, 0.005, seed=9), before, rules), "margin")
+    assert check.decision is Decision.FAIL
+
+
 def test_seeds_on_the_same_records_are_taken_in_pairs():
     hard = [0.40, 0.50, 0.60, 0.70]
     metrics = [measured(v, half=0.05, seed=s) for s, v in enumerate(hard)]
