@@ -1,6 +1,7 @@
 """Empirical lower bounds against claims: one above its claim fails whatever the policy says."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from audit.core.adversaries import Adversary
 from audit.core.audits import AuditRecord, Verdict
@@ -17,13 +18,14 @@ RAISE = "more canaries, or a larger budget: `audit attack --budget thorough`"
 def check_bounds(cell: CellFacts) -> Iterator[Check]:
     """Hold every lower bound of a private cell against the claim that it is about.
 
-    Each bound is at 95 % by itself; among many, one may lie above a true claim by chance. The
-    audits' own test, Holm over all of a run, decides; a bound above the claim that this test does
-    not confirm is inconclusive, and one without an audit behind it fails.
+    Each bound is at 95 % by itself, so among many one may lie above a true claim by chance; where
+    the audits' own test, Holm over all of a run, does not confirm it, the reason says so. It fails
+    all the same: a claim that is contradicted by chance is mended by more canaries, and one that
+    is contradicted for good is not to pass.
     """
     if cell.claimed_epsilon is None:
         return
-    decision, reason = Decision.PASS, "no empirical lower bound above its claim"
+    decision, reason, chance = Decision.PASS, "no empirical lower bound above its claim", False
     violated = [r for r in cell.audits if r.verdict is Verdict.VIOLATED]
     if cell.verdict is Verdict.VIOLATED or violated:
         worst = max(violated, key=lambda r: r.lower_bound, default=None)
@@ -37,19 +39,32 @@ def check_bounds(cell: CellFacts) -> Iterator[Check]:
     else:
         for score in cell.metrics:
             found = _above(cell, score)
-            if found is not None and found[0] is not decision and decision is not Decision.FAIL:
-                decision, reason = found
+            if found is not None and decision is not Decision.FAIL:
+                decision, reason, chance = Decision.FAIL, found.reason, found.chance
     yield Check(
         rule="bound",
         cell=cell.cell,
         metric=BOUND,
         decision=decision,
         reason=reason,
-        advice=RAISE if decision is Decision.INCONCLUSIVE else None,
+        advice=RAISE if chance else None,
     )
 
 
-def _above(cell: CellFacts, score: Measurement) -> tuple[Decision, str] | None:
+@dataclass(frozen=True, kw_only=True)
+class _Above:
+    """A bound above its claim.
+
+    Args:
+        reason: In words.
+        chance: Whether the audits' own test over the whole run does not confirm it.
+    """
+
+    reason: str
+    chance: bool
+
+
+def _above(cell: CellFacts, score: Measurement) -> _Above | None:
     if score.metric != BOUND or score.value is None or score.outcome is not Outcome.EXECUTED:
         return None
     records = [r for r in cell.audits if (r.adversary, r.attack) == (score.adversary, score.attack)]
@@ -60,14 +75,14 @@ def _above(cell: CellFacts, score: Measurement) -> tuple[Decision, str] | None:
         f"{score.attack} by {score.adversary.value} ({score.slice}): epsilon is at least "
         f"{score.value:.4g}, claimed {claim:g}"
     )
-    chance = any(
-        r.adjusted_p_value is not None
-        and (score.value == r.lower_bound or r.method.startswith("one-run"))
-        for r in records
+    tested = [r.adjusted_p_value for r in records if r.adjusted_p_value is not None]
+    if not tested:
+        return _Above(reason=said, chance=False)
+    return _Above(
+        reason=f"{said}, alone at 95 %; among all tests of the run it may be chance (adjusted p "
+        f"{min(tested):.2g})",
+        chance=True,
     )
-    if chance:
-        return Decision.INCONCLUSIVE, f"{said}, alone at 95 %, but not among all tests of the run"
-    return Decision.FAIL, said
 
 
 def _claim(cell: CellFacts, score: Measurement, records: list[AuditRecord]) -> float:
