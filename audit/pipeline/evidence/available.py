@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from audit.core.audits import Verdict
+from audit.core.controls import ControlKind
 from audit.formats.evidence import EvidenceRecord
 from audit.pipeline.evidence.adversaries import RAN
 from reports.evidence_keys import EvidenceKey, EvidenceState, EvidenceStatus
@@ -36,8 +37,12 @@ def available(record: EvidenceRecord, *, signed: bool) -> dict[EvidenceKey, Evid
             "some attacks failed or were never tried",
         ),
         key.POSITIVE_CONTROLS: _all(
-            (line.detected is True for line in record.controls),
-            "some attacks missed their control, or have none",
+            (
+                line.detected is True
+                for line in record.controls
+                if line.control is not ControlKind.NONE
+            ),
+            "some attacks missed their control",
         ),
         key.SELFTEST: _selftest(record),
         key.GATE: _present(RECORD) if record.gate else _absent("the gate has not run"),
