@@ -1,6 +1,6 @@
 """Updates of several local steps: local training imitated step by step, and taken for one step."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,18 +21,18 @@ class UnrolledTraining:
     """What sets of dummy records would send after several local steps (``search.Sent``).
 
     Every hospital takes its steps for itself, from the same model; each step is on all of its
-    records, clipped one by one where the recipe says so, with the recipe's momentum. What is
-    returned is minus the mean update over the learning rate, as a gradient is.
+    records or on a batch, clipped one by one where the recipe says so, with the recipe's momentum.
+    What is returned is minus the mean update over the learning rate, as a gradient is.
 
     Args:
         background: Architecture and recipe.
-        one: Steps, learning rate and hospitals; every observation of a group has the same.
+        one: Steps, batch, learning rate and hospitals; every observation of a group has the same.
     """
 
     def __init__(self, background: Background, one: Observation) -> None:
         self._plain = DummyGradients(background, one.weights)
         self.parameters, self.dtype = self._plain.parameters * one.steps, self._plain.dtype
-        self._steps, self._rate = one.steps, one.learning_rate
+        self._steps, self._batch, self._rate = one.steps, one.batch, one.learning_rate
         self._hospitals = len(one.clients)
         self._momentum, self._norm = background.recipe.momentum, background.recipe.max_grad_norm
         self._scale = background.recipe.loss_scale
@@ -42,12 +42,18 @@ class UnrolledTraining:
         return self._plain.target(gradient)
 
     def __call__(self, records: Tensor, labels: Tensor, shares: Tensor) -> Tensor:
-        """Return the gradient of every set, shape (sets, parameters)."""
-        sets, count = shares.shape
-        each = count // self._hospitals
-        apart = (sets * self._hospitals, each)
+        """Return the gradient of every set, shape (sets, parameters).
+
+        Args:
+            records: Hospital after hospital, in mini-batches one step's after the other's, shape
+                (sets, places, *record shape).
+            labels: Likewise, shape (sets, places, classes).
+            shares: Each record's part of its set's mean, shape (sets, records).
+        """
+        sets = len(shares)
+        apart = (sets * self._hospitals, records.shape[1] // self._hospitals)
         x, y = records.reshape(*apart, *records.shape[2:]), labels.reshape(*apart, -1)
-        part = shares.reshape(sets, self._hospitals, each).sum(dim=2)
+        part = shares.reshape(sets, self._hospitals, -1).sum(dim=2)
         moved = self._train(x, y).view(sets, self._hospitals, -1)
         return torch.einsum("sh,shp->sp", part, moved)
 
@@ -56,14 +62,21 @@ class UnrolledTraining:
         start = self._plain.weights
         weights = {n: w.expand(len(x), *w.shape) for n, w in start.items()}
         speed: dict[str, Tensor] = {}
-        for _ in range(self._steps):
-            slope = self._slope(weights, x, y)
+        for step in range(self._steps):
+            slope = self._slope(weights, *self._in_step(step, x, y))
             speed = {
                 n: g + self._momentum * speed[n] if n in speed else g for n, g in slope.items()
             }
             weights = {n: w - self._rate * speed[n] for n, w in weights.items()}
         parts = [(start[n] - w).flatten(1) / self._rate for n, w in weights.items()]
         return torch.cat(parts, dim=1)
+
+    def _in_step(self, step: int, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what every hospital uses in a step."""
+        if self._batch is None:
+            return x, y
+        now = slice(step * self._batch, (step + 1) * self._batch)
+        return x[:, now], y[:, now]
 
     def _slope(self, weights: dict[str, Tensor], x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """Return every hospital's mean gradient at its own weights."""
@@ -93,12 +106,15 @@ class FedAvgInversion:
         solver: How dummies are fitted.
         restarts: Starts; the one with the smallest loss is kept.
         most_records: Larger probes are skipped.
+        deals: In mini-batches, ways of dealing labels to batches that are tried first, each in a
+            tenth of the iterations.
     """
 
     unrolled: bool
     solver: CosineMatching
     restarts: int
     most_records: int
+    deals: int = 8
 
     def guess(self, view: View, rng: np.random.Generator) -> ReconstructionGuess:
         """Reconstruct every probe of several steps that is small enough.
@@ -117,6 +133,8 @@ class FedAvgInversion:
             restarts=self.restarts,
             most_records=self.most_records,
             refuses=no_step_alone,
+            deals=self.deals,
+            screen=replace(self.solver, iterations=max(1, self.solver.iterations // 10)),
         )
         return search.run(view, self.solver, rng, _unrolled if self.unrolled else _naive)
 
@@ -140,14 +158,15 @@ def naive(budget: Budget) -> FedAvgInversion:
 
 
 def _at(budget: Budget, *, imitates: bool) -> FedAvgInversion:
-    iterations, restarts, most = {
-        Budget.QUICK: (100, 1, 4),
-        Budget.STANDARD: (300, 2, 16),
-        Budget.THOROUGH: (1000, 4, 48),
+    iterations, restarts, most, deals = {
+        Budget.QUICK: (100, 1, 4, 4),
+        Budget.STANDARD: (300, 2, 16, 16),
+        Budget.THOROUGH: (1000, 4, 48, 64),
     }[budget]
     return FedAvgInversion(
         unrolled=imitates,
         solver=CosineMatching(iterations=iterations),
         restarts=restarts,
         most_records=most,
+        deals=deals,
     )

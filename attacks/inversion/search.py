@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from attacks.attack import gradient_of, probe_observations, records_in
+from attacks.inversion.batch_order import Layout, dealt, layout_of
 from attacks.inversion.dummies import DummyGradients, reachable
 from attacks.inversion.labels import LabelReader
 from audit.core.errors import ViewError
@@ -44,10 +45,11 @@ class Problem:
         background: Auxiliary knowledge.
         sent: What a set would send.
         targets: Shape (sets, parameters).
-        labels: One-hot, shape (sets, records, classes).
+        labels: One-hot, shape (sets, dummies, classes).
         shares: Each record's part of its set's mean, shape (sets, records).
         noise: Standard deviation of the noise in each coordinate of the targets; 0 without DP.
         start: Random numbers in [0, 1), one for each value of the records.
+        layout: In which steps the records are used.
     """
 
     background: Background
@@ -57,17 +59,22 @@ class Problem:
     shares: Tensor
     noise: float
     start: Tensor
+    layout: Layout
 
     def gradients(self, records: Tensor) -> Tensor:
         """Return what the sets send with these records, shape (sets, parameters)."""
-        return self.sent(records, self.labels, self.shares)
+        return self.sent(*self.layout.used(records, self.labels), self.shares)
+
+    def disagreement(self, records: Tensor) -> Tensor:
+        """Return how far epochs of an unknown order are apart (``Layout``), shape (sets,)."""
+        return self.layout.disagreement(records, self.labels)
 
 
 class Solver(Protocol):
     """How a problem is solved."""
 
     def solve(self, problem: Problem) -> tuple[Tensor, Tensor]:
-        """Return records of shape (sets, records, *record shape), and the loss of each set."""
+        """Return records of shape (sets, dummies, *record shape), and the loss of each set."""
         ...
 
 
@@ -80,12 +87,16 @@ class Search:
         restarts: Starts from new noise; the one with the smallest matching loss is kept.
         most_records: Observations of more records are skipped, with that as the reason.
         refuses: Why an observation is not for this attack; None: it is.
+        deals: Ways of dealing labels to mini-batches that are tried for each observation.
+        screen: Solver that tries them; the deals with the smallest losses are searched from.
     """
 
     attack: str
     restarts: int
     most_records: int
     refuses: Callable[[Observation], str | None]
+    deals: int = 1
+    screen: Solver | None = None
 
     def run(
         self,
@@ -124,7 +135,7 @@ class Search:
                 reachable(made, start.to(made.dtype), self.attack)
             both = [*group, *(_random(one, rng) for one in group)]
             done = [
-                self._kept(one, records, losses, labels)
+                self._kept(one, records, losses, labels, problem.layout)
                 for problem, part, labels in self._problems(both, view.background, made, rng)
                 for one, records, losses, labels in self._solved(solver, problem, part, labels)
             ]
@@ -159,25 +170,56 @@ class Search:
     ) -> Iterator[tuple[Problem, Sequence[Observation], NDArray[np.int64]]]:
         """Yield as many observations at once as memory allows, with the labels read off them."""
         reader = LabelReader(background, group[0].weights)
-        count, shape = records_in(group[0]), background.architecture.input_shape
-        at_once = max(1, MOST_VALUES // (count * sent.parameters * self.restarts))
+        count, in_steps = records_in(group[0]), not isinstance(sent, DummyGradients)
+        mini = in_steps and group[0].batch is not None
+        deals = max(self.restarts, self.deals if mini else 0)
+        at_once = max(1, MOST_VALUES // (count * sent.parameters * deals))
         for begin in range(0, len(group), at_once):
             part = group[begin : begin + at_once]
             labels = np.stack([reader.labels(one, count) for one in part])
-            hot = torch.from_numpy(np.eye(background.architecture.classes)[labels])
-            shares = torch.from_numpy(np.stack([_shares(one) for one in part]))
-            targets = torch.stack([sent.target(gradient_of(one)) for one in part])
-            start = torch.from_numpy(rng.random((len(part) * self.restarts, count, *shape)))
-            problem = Problem(
-                background=background,
-                sent=sent,
-                targets=targets.repeat_interleave(self.restarts, 0),
-                labels=hot.to(sent.dtype).repeat_interleave(self.restarts, 0),
-                shares=shares.to(sent.dtype).repeat_interleave(self.restarts, 0),
-                noise=noise_in(part[0], background),
-                start=start.to(sent.dtype),
-            )
+            layout = layout_of(part, restarts=deals, in_steps=in_steps)
+            if mini:
+                labels = dealt(labels, layout, times=deals, rng=rng)
+            else:
+                labels = labels.repeat(deals, axis=0)
+            problem = self._problem(part, background, sent, layout=layout, labels=labels, rng=rng)
+            if self.screen is not None and deals > self.restarts:
+                losses = self.screen.solve(problem)[1].view(len(part), deals).nan_to_num(torch.inf)
+                best = losses.argsort(dim=1)[:, : self.restarts].numpy()
+                tried = labels.reshape(len(part), deals, -1)
+                labels = np.take_along_axis(tried, best[..., None], 1).reshape(best.size, -1)
+                layout = layout_of(part, restarts=self.restarts, in_steps=in_steps)
+                problem = self._problem(
+                    part, background, sent, layout=layout, labels=labels, rng=rng
+                )
             yield problem, part, labels
+
+    def _problem(
+        self,
+        part: Sequence[Observation],
+        background: Background,
+        sent: Sent,
+        *,
+        layout: Layout,
+        labels: NDArray[np.int64],
+        rng: np.random.Generator,
+    ) -> Problem:
+        """Return the problem of some observations, with new starts."""
+        sets = len(labels) // len(part)
+        hot = torch.from_numpy(np.eye(background.architecture.classes)[labels])
+        shares = torch.from_numpy(np.stack([_shares(one) for one in part]))
+        targets = torch.stack([sent.target(gradient_of(one)) for one in part])
+        start = torch.from_numpy(rng.random((*labels.shape, *background.architecture.input_shape)))
+        return Problem(
+            background=background,
+            sent=sent,
+            targets=targets.repeat_interleave(sets, 0),
+            labels=hot.to(sent.dtype),
+            shares=shares.to(sent.dtype).repeat_interleave(sets, 0),
+            noise=noise_in(part[0], background),
+            start=start.to(sent.dtype),
+            layout=layout,
+        )
 
     def _solved(
         self,
@@ -190,20 +232,27 @@ class Search:
         records, losses = solver.solve(problem)
         records = records.detach().view(len(part), self.restarts, *problem.start.shape[1:])
         losses = losses.detach().view(len(part), self.restarts)
-        yield from zip(part, records, losses, labels, strict=True)
+        each = labels.reshape(len(part), self.restarts, -1)
+        yield from zip(part, records, losses, each, strict=True)
 
     def _kept(
-        self, one: Observation, records: Tensor, losses: Tensor, labels: NDArray[np.int64]
+        self,
+        one: Observation,
+        records: Tensor,
+        losses: Tensor,
+        labels: NDArray[np.int64],
+        layout: Layout,
     ) -> Reconstruction | None:
         finite = torch.where(losses.isfinite(), losses, torch.inf)
         best = int(finite.argmin())
         if not (losses[best].isfinite() and records[best].isfinite().all()):
             return None
+        found, kinds = layout.merged(records[best], labels[best])
         return Reconstruction(
             observation=one.name,
             clients=one.clients,
-            records=records[best].float().numpy(),
-            labels=labels.astype(np.int64),
+            records=found.float().numpy(),
+            labels=kinds.astype(np.int64),
             objective=float(losses[best]),
         )
 
@@ -235,7 +284,9 @@ def noise_in(one: Observation, background: Background) -> float:
     if recipe.noise_multiplier is None or recipe.max_grad_norm is None or not one.records:
         return 0.0
     shares = float(np.square(one.shares).sum() * one.steps) ** 0.5
-    return float(recipe.noise_multiplier * recipe.max_grad_norm / one.records * shares)
+    return float(
+        recipe.noise_multiplier * recipe.max_grad_norm / (one.batch or one.records) * shares
+    )
 
 
 def single_step(one: Observation) -> str | None:
@@ -249,10 +300,11 @@ def no_step_alone(one: Observation) -> str | None:
 
 
 def _alike(observations: Sequence[Observation]) -> Iterator[list[Observation]]:
-    """Yield observations of the same model, number of records, hospitals and steps together."""
+    """Yield observations of the same model, records, hospitals, steps and batches together."""
 
-    def kind(one: Observation) -> tuple[int, int, int, int]:
-        return one.round, records_in(one), len(one.clients), one.steps
+    def kind(one: Observation) -> tuple[int, ...]:
+        batch, known = one.batch or 0, one.order is not None
+        return one.round, records_in(one), len(one.clients), one.steps, batch, known
 
     for _, group in groupby(sorted(observations, key=kind), key=kind):
         rest = list(group)

@@ -25,6 +25,26 @@ Positive = Annotated[float, BeforeValidator(_finite), Field(gt=0)]
 Fraction = Annotated[float, BeforeValidator(_finite), Field(ge=0, lt=1)]
 
 
+class MiniBatches(Section):
+    """Local training in small batches, as hospitals do it in a FedAvg round.
+
+    Attributes:
+        size: Records of a step.
+        epochs: Steps that each record is in.
+        order: Who knows which record is in which batch. ``secret``: the hospital alone, which
+            draws it anew for each epoch. ``public``: all, since the public seed draws it; it is
+            then auxiliary knowledge of every adversary.
+    """
+
+    size: int = Field(ge=1)
+    epochs: int = Field(default=1, ge=1, le=100)
+    order: Literal["secret", "public"] = "secret"
+
+    def divides(self, records: int) -> bool:
+        """Say whether so many records make at least two whole batches."""
+        return records > self.size and records % self.size == 0
+
+
 class AuditConfig(Section):
     """Canary records, which audit the final model: black box.
 

@@ -14,6 +14,10 @@ POOLS = {"identification_rate_10": 10, "identification_rate_100": 100}
 """Metric to the candidates among which the true record is: itself and decoys of its class."""
 
 
+_PARTS = {"s": "steps", "m": "mini", "e": "epochs"}
+"""First letter of a part of a probe's name to the part of its slice."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Known:
     """Public records, scaled to [0, 1]: what baselines are made of, and decoys.
@@ -114,13 +118,18 @@ def size_of(observation: str) -> str:
     """Return an observation's slice.
 
     ``round-001/probe-b4-r0|hospital-1`` is of ``round-1/batch-4``, and of several steps, as in
-    ``probe-b4-s5-r0``, of ``round-1/batch-4/steps-5``.
+    ``probe-b4-s5-r0``, of ``round-1/batch-4/steps-5``. In mini-batches, ``probe-b8-m4-e5-r0`` is of
+    ``round-1/batch-8/mini-4/epochs-5``, with ``/order-known`` where the adversary knows the order.
     """
     session = observation.partition("|")[0]
     round_name, _, probe = session.partition("/")
     size, *rest = probe.split("-")[1:]
-    steps = [f"/steps-{part[1:]}" for part in rest if part.startswith("s")]
-    return f"round-{int(round_name[-3:])}/batch-{size[1:]}{''.join(steps)}"
+    kind = [
+        "/order-known" if part == "open" else f"/{_PARTS[part[0]]}-{part[1:]}"
+        for part in rest
+        if part[0] in _PARTS or part == "open"
+    ]
+    return f"round-{int(round_name[-3:])}/batch-{size[1:]}{''.join(kind)}"
 
 
 def mean_over_updates(
