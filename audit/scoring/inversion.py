@@ -12,9 +12,10 @@ from audit.core.guesses import ReconstructionGuess
 from audit.core.metrics import METRICS, Direction
 from audit.core.parcel import Parcel
 from audit.core.scores import Outcome, Score
-from audit.scoring.baselines import CLASS_MEAN, MEAN, TOLD_THE_CLASS, Baselines, scaled_already
+from audit.scoring.baselines import CLASS_MEAN, TOLD_THE_CLASS, Baselines, scaled_already
 from audit.scoring.origin import Origin, interval_fields
 from audit.scoring.probes import (
+    MEAN,
     POOLS,
     Known,
     ProbeTruth,

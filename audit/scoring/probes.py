@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit import stats
+from audit.core.fields import Field
 from audit.core.parcel import Parcel
 from audit.core.scores import Outcome, Score
 from audit.scoring.origin import CONFIDENCE, Origin, interval_fields
@@ -13,6 +14,9 @@ from audit.scoring.origin import CONFIDENCE, Origin, interval_fields
 POOLS = {"identification_rate_10": 10, "identification_rate_100": 100}
 """Metric to the candidates among which the true record is: itself and decoys of its class."""
 
+
+MEAN, MEDIAN = "the mean record", "the median record"
+"""Baselines that are one record for everyone; of a category the median is the most frequent."""
 
 _PARTS = {"s": "steps", "m": "mini", "e": "epochs"}
 """First letter of a part of a probe's name to the part of its slice."""
@@ -26,11 +30,13 @@ class Known:
         population: Shape (population, *record shape).
         labels: Of the population, same length.
         pool: Shape (pool, *record shape).
+        fields: Of tables' records; empty: the records are no tables.
     """
 
     population: NDArray[np.float32]
     labels: NDArray[np.int64]
     pool: NDArray[np.float32]
+    fields: tuple[Field, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ SUMMARISED = {
     **dict.fromkeys(POOLS, (0.0, 1.0)),
     GAIN: (-2.0, 2.0),
     "label_accuracy": (0.0, 1.0),
+    "field_accuracy": (0.0, 1.0),
 }
 """Metric to its range."""
 

@@ -102,5 +102,5 @@ def test_what_would_cost_more_or_makes_no_sense_is_refused_before_it_is_done(
 def test_full_steps_are_not_let_in_by_the_number_of_small_ones(tmp_path):
     plan = make_cell(tmp_path, aggregation={"protocol": "plain"}, probes=PROBES)
     whole = {"kind": "probe", "session": SECRET, "sample_rate": 1.0, "local_steps": 6}
-    with pytest.raises(PolicyError, match="^local_steps: 6 asked for; this hospital allows at"):
+    with pytest.raises(PolicyError, match=r"^local_steps: 6 asked for; this hospital allows at"):
         ask(plan, train_request(plan, **whole))
