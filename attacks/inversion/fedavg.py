@@ -1,5 +1,6 @@
 """Updates of several local steps: local training imitated step by step, and taken for one step."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +12,9 @@ from torch.func import functional_call, grad, vmap
 from attacks.attack import CLIP_SLACK, Budget, probe_observations
 from attacks.inversion.dummies import DummyGradients
 from attacks.inversion.inverting_gradients import CosineMatching
-from attacks.inversion.search import Search, Sent, no_step_alone
+from attacks.inversion.problem import Sent
+from attacks.inversion.search import Search, no_step_alone
+from attacks.inversion.work import ProbeSize, Work
 from audit.core.errors import ViewError
 from audit.core.guesses import ReconstructionGuess
 from audit.core.views import Background, Observation, View
@@ -122,21 +125,32 @@ class FedAvgInversion:
         Raises:
             ViewError: The view has no probes, or its model leaves no gradient path.
         """
-        name = "fedavg-unrolled" if self.unrolled else "fedavg-naive"
-        if all(one.steps == 1 for one in probe_observations(view, name)):
+        if all(one.steps == 1 for one in probe_observations(view, self._id)):
             raise ViewError(
-                f"{name} needs probes of several local steps, and this run recorded none (see "
+                f"{self._id} needs probes of several local steps, and this run recorded none (see "
                 "`probes.local_steps`)"
             )
-        search = Search(
-            attack=name,
+        return self._search.run(view, self.solver, rng, _unrolled if self.unrolled else _naive)
+
+    def work(self, background: Background, sizes: Sequence[ProbeSize]) -> Work:
+        """Return what that will compute (``work.Searching``)."""
+        del background
+        return self._search.work(sizes, self.solver, in_steps=self.unrolled)
+
+    @property
+    def _id(self) -> str:
+        return "fedavg-unrolled" if self.unrolled else "fedavg-naive"
+
+    @property
+    def _search(self) -> Search:
+        return Search(
+            attack=self._id,
             restarts=self.restarts,
             most_records=self.most_records,
             refuses=no_step_alone,
             deals=self.deals,
             screen=replace(self.solver, iterations=max(1, self.solver.iterations // 10)),
         )
-        return search.run(view, self.solver, rng, _unrolled if self.unrolled else _naive)
 
 
 def _unrolled(background: Background, one: Observation) -> Sent:

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from attacks.attack import Budget
-from attacks.inversion.search import Problem, Search, SearchedInversion, image_like, single_step
+from attacks.inversion.problem import Problem
+from attacks.inversion.search import Search, SearchedInversion, image_like, single_step
 
 MILESTONES = (3 / 8, 5 / 8, 7 / 8)
 """Parts of the iterations after which the step is a tenth of before."""

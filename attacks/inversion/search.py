@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,68 +13,14 @@ from attacks.attack import gradient_of, probe_observations, records_in
 from attacks.inversion.batch_order import Layout, dealt, layout_of
 from attacks.inversion.dummies import DummyGradients, reachable
 from attacks.inversion.labels import LabelReader
+from attacks.inversion.problem import Problem, Sent, Solver
+from attacks.inversion.work import NOTHING, ProbeSize, Work
 from audit.core.errors import ViewError
 from audit.core.guesses import Reconstruction, ReconstructionGuess
 from audit.core.views import Background, Observation, View
 
 MOST_VALUES = 60_000_000
 """Entries of per-record gradients that are held at once; a few copies of them are alive."""
-
-
-class Sent(Protocol):
-    """What sets of dummy records would have sent, as one gradient a set (``DummyGradients``)."""
-
-    parameters: int
-    dtype: torch.dtype
-
-    def target(self, gradient: dict[str, NDArray[np.float64]]) -> Tensor:
-        """Return an observed gradient as one vector."""
-        ...
-
-    def __call__(self, records: Tensor, labels: Tensor, shares: Tensor) -> Tensor:
-        """Return the gradient of every set, shape (sets, parameters)."""
-        ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Problem:
-    """Sets of dummies, each to be fitted to one target.
-
-    Args:
-        background: Auxiliary knowledge.
-        sent: What a set would send.
-        targets: Shape (sets, parameters).
-        labels: One-hot, shape (sets, dummies, classes).
-        shares: Each record's part of its set's mean, shape (sets, records).
-        noise: Standard deviation of the noise in each coordinate of the targets; 0 without DP.
-        start: Random numbers in [0, 1), one for each value of the records.
-        layout: In which steps the records are used.
-    """
-
-    background: Background
-    sent: Sent
-    targets: Tensor
-    labels: Tensor
-    shares: Tensor
-    noise: float
-    start: Tensor
-    layout: Layout
-
-    def gradients(self, records: Tensor) -> Tensor:
-        """Return what the sets send with these records, shape (sets, parameters)."""
-        return self.sent(*self.layout.used(records, self.labels), self.shares)
-
-    def disagreement(self, records: Tensor) -> Tensor:
-        """Return how far epochs of an unknown order are apart (``Layout``), shape (sets,)."""
-        return self.layout.disagreement(records, self.labels)
-
-
-class Solver(Protocol):
-    """How a problem is solved."""
-
-    def solve(self, problem: Problem) -> tuple[Tensor, Tensor]:
-        """Return records of shape (sets, dummies, *record shape), and the loss of each set."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +39,7 @@ class Search:
     attack: str
     restarts: int
     most_records: int
-    refuses: Callable[[Observation], str | None]
+    refuses: Callable[[Observation | ProbeSize], str | None]
     deals: int = 1
     screen: Solver | None = None
 
@@ -152,6 +97,25 @@ class Search:
             skipped=skipped,
             controls=tuple(c for c in (controls[one.observation] for one in kept) if c is not None),
         )
+
+    def work(self, sizes: Sequence[ProbeSize], solver: Solver, *, in_steps: bool = False) -> Work:
+        """Return what ``run`` will compute: observations that it skips cost nothing.
+
+        Args:
+            sizes: Of the observations.
+            solver: How dummies are fitted.
+            in_steps: Whether local steps are imitated.
+        """
+        total = NOTHING
+        for size in sizes:
+            if size.in_all > self.most_records or self.refuses(size) is not None:
+                continue
+            uses = size.uses if in_steps else size.in_all
+            tried = max(self.restarts, self.deals if in_steps and size.batch is not None else 0)
+            screens = tried if self.screen is not None and tried > self.restarts else 0
+            for sets, by in ((self.restarts, solver), (screens, self.screen or solver)):
+                total += Work.of(searches=2 * sets, iterations=by.iterations, uses=uses)
+        return total
 
     def _reason(self, one: Observation) -> str | None:
         count = records_in(one)
@@ -277,6 +241,11 @@ class SearchedInversion:
         """
         return self.search.run(view, self.solver, rng)
 
+    def work(self, background: Background, sizes: Sequence[ProbeSize]) -> Work:
+        """Return what that will compute (``work.Searching``)."""
+        del background
+        return self.search.work(sizes, self.solver)
+
 
 def noise_in(one: Observation, background: Background) -> float:
     """Return the deviation of DP noise in each coordinate of an observation's gradient."""
@@ -289,12 +258,12 @@ def noise_in(one: Observation, background: Background) -> float:
     )
 
 
-def single_step(one: Observation) -> str | None:
+def single_step(one: Observation | ProbeSize) -> str | None:
     """Refuse observations of several steps (``Search.refuses``)."""
     return None if one.steps == 1 else f"{one.steps} local steps: see fedavg-unrolled"
 
 
-def no_step_alone(one: Observation) -> str | None:
+def no_step_alone(one: Observation | ProbeSize) -> str | None:
     """Refuse observations of a single step (``Search.refuses``)."""
     return None if one.steps > 1 else "a single step: see inverting-gradients"
 

@@ -38,8 +38,16 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("mini") / "run"
     run = train(load_config("smoke", OVERRIDES), out, TrainOptions())
     only = ("fedavg-unrolled", "fedavg-naive", "candidate-identification", "label-counts")
-    report = attack(run, AttackOptions(only=only, budget=Budget.QUICK))
+    told: list[list[str]] = []
+    options = {"budget": Budget.QUICK, "planned": lambda _count, costs: told.append(costs)}
+    report = attack(run, AttackOptions(only=only, **options))
     assert not report.failed
+    (said,) = told[0]
+    # Unrolled: 6 single updates of 4 records in each of two cells, as many random gradients, and
+    # for each 4 deals of labels beside the one search. The sums of 12 are too large. Naive: one.
+    assert "gradient inversion: 144 searches" in said and "iterations" in said
+    attack(run, AttackOptions(only=only, **options))
+    assert told[1] == []
     return out
 
 
