@@ -12,7 +12,9 @@ import json
 import os
 import sys
 import time
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from unittest.mock import patch
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -22,6 +24,7 @@ from numpy.typing import NDArray
 
 from attacks.inversion.fedavg import FedAvgInversion
 from attacks.inversion.inverting_gradients import CosineMatching
+from attacks.inversion.labels import LabelReader
 from audit.core.guesses import ReconstructionGuess
 from audit.core.randomness import named_generator
 from audit.core.views import Observation, ServerView
@@ -87,6 +90,17 @@ def updates(
     return ServerView(background=view.background, models=view.models, rounds=(), probes=tuple(made))
 
 
+def told_labels(
+    view: ServerView, victims: list[NDArray[np.int64]], dataset: Dataset
+) -> AbstractContextManager[object]:
+    """Let the attack read the true labels of each update, in no order, off the truth."""
+    truth = {
+        one.name: np.sort(dataset.y[chosen])
+        for one, chosen in zip(view.probes, victims, strict=True)
+    }
+    return patch.object(LabelReader, "labels", lambda _, one, count: truth[one.name][:count])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", choices=list(DATA), default="digits")
@@ -101,6 +115,7 @@ def main() -> None:
     parser.add_argument("--deals", type=int, default=16)
     parser.add_argument("--restarts", type=int, default=1)
     parser.add_argument("--model", default="scripts.inversion_reference:reference_cnn")
+    parser.add_argument("--told", action="store_true", help="Labels are told, not read.")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
@@ -147,7 +162,8 @@ def main() -> None:
                 deals=given.deals,
             )
             begun = time.monotonic()
-            found = attack.guess(seen, named_generator(given.seed, order))
+            with told_labels(seen, victims, dataset) if given.told else nullcontext():
+                found = attack.guess(seen, named_generator(given.seed, order))
             report(order, epochs, found, time.monotonic() - begun)
             if order == "known":
                 report("random gradient", epochs, list(found.controls), 0.0)

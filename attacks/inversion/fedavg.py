@@ -13,11 +13,18 @@ from attacks.attack import CLIP_SLACK, Budget, probe_observations
 from attacks.inversion.dummies import DummyGradients
 from attacks.inversion.inverting_gradients import CosineMatching
 from attacks.inversion.problem import Sent
+from attacks.inversion.rounds import (
+    MOST_NUMBERS,
+    as_training,
+    first_and_last,
+    size_of_round,
+    too_costly,
+)
 from attacks.inversion.search import Search, no_step_alone
-from attacks.inversion.work import ProbeSize, Work
+from attacks.inversion.work import NOTHING, ProbeSize, Work
 from audit.core.errors import ViewError
 from audit.core.guesses import ReconstructionGuess
-from audit.core.views import Background, Observation, View
+from audit.core.views import Background, Observation, SecaggServerView, ServerView, View
 
 
 class UnrolledTraining:
@@ -100,9 +107,13 @@ class UnrolledTraining:
         return loss
 
 
+MOST_OF_ROUND = 10**6
+"""Records of a round: its cost is what limits it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class FedAvgInversion:
-    """Invert probes of several local steps.
+    """Invert probes of several local steps, and training rounds.
 
     Args:
         unrolled: Whether local training is imitated; else its update is taken for one gradient.
@@ -111,6 +122,8 @@ class FedAvgInversion:
         most_records: Larger probes are skipped.
         deals: In mini-batches, ways of dealing labels to batches that are tried first, each in a
             tenth of the iterations.
+        most_numbers: What a training round may cost at most (``rounds.too_costly``); 0: rounds are
+            left out.
     """
 
     unrolled: bool
@@ -118,24 +131,94 @@ class FedAvgInversion:
     restarts: int
     most_records: int
     deals: int = 8
+    most_numbers: float = 0
 
     def guess(self, view: View, rng: np.random.Generator) -> ReconstructionGuess:
-        """Reconstruct every probe of several steps that is small enough.
+        """Reconstruct probes of several steps, and the first and last round if that is affordable.
 
         Raises:
-            ViewError: The view has no probes, or its model leaves no gradient path.
+            ViewError: The view has neither, or its model leaves no gradient path.
         """
-        if all(one.steps == 1 for one in probe_observations(view, self._id)):
+        rounds = self._rounds(view)
+        probes = probe_observations(view, self._id, needed=not rounds)
+        if not rounds and all(one.steps == 1 for one in probes):
             raise ViewError(
                 f"{self._id} needs probes of several local steps, and this run recorded none (see "
                 "`probes.local_steps`)"
             )
-        return self._search.run(view, self.solver, rng, _unrolled if self.unrolled else _naive)
+        sent = _unrolled if self.unrolled else _naive
+        found = self._search.invert(probes, view.background, self.solver, rng, sent)
+        of_rounds = self._of_rounds(rounds, view.background, rng)
+        return ReconstructionGuess(
+            reconstructions=(*found.reconstructions, *of_rounds.reconstructions),
+            skipped={**found.skipped, **of_rounds.skipped},
+            controls=found.controls,
+        )
+
+    def _rounds(self, view: View) -> list[Observation]:
+        """Return the training rounds that a budget looks at."""
+        if not isinstance(view, ServerView | SecaggServerView) or not self.most_numbers:
+            return []
+        return first_and_last(view.rounds)
+
+    def _of_rounds(
+        self, rounds: Sequence[Observation], background: Background, rng: np.random.Generator
+    ) -> ReconstructionGuess:
+        """Return what is made of training rounds, of each that is affordable."""
+        recipe, skipped, affordable = background.recipe, {}, []
+        for one in rounds:
+            size = size_of_round(recipe, len(one.clients))
+            parameters = sum(int(np.prod(part.shape)) for part in one.weights.values())
+            reason = too_costly(self._round_work(size).passes * parameters, self.most_numbers)
+            if reason is None and self.unrolled and size.steps == 1:
+                reason = "a single step: see fedavg-naive"
+            if reason is not None:
+                skipped[one.name] = reason
+            else:
+                affordable.append(as_training(one, recipe))
+        sent = _unrolled if self.unrolled else _naive
+        found = self._round_search.invert(
+            affordable, background, self.solver, rng, sent, controls=False
+        )
+        return replace(found, skipped={**found.skipped, **skipped})
+
+    def _round_work(self, size: ProbeSize) -> Work:
+        uses = size.uses if self.unrolled else size.in_all
+        return Work.of(searches=1, iterations=self.solver.iterations, uses=uses)
 
     def work(self, background: Background, sizes: Sequence[ProbeSize]) -> Work:
-        """Return what that will compute (``work.Searching``)."""
+        """Return what probes cost (``work.Searching``); rounds: ``training_work``."""
         del background
         return self._search.work(sizes, self.solver, in_steps=self.unrolled)
+
+    def training_work(
+        self, background: Background, *, hospitals: int, observations: int, parameters: int
+    ) -> Work:
+        """Return what training rounds cost.
+
+        Args:
+            background: The recipe.
+            hospitals: In each observation.
+            observations: Of the first and the last round.
+            parameters: Of the model.
+        """
+        size = size_of_round(background.recipe, hospitals)
+        each = self._round_work(size)
+        skipped = self.unrolled and size.steps == 1
+        if skipped or too_costly(each.passes * parameters, self.most_numbers) is not None:
+            return NOTHING
+        return Work(
+            searches=observations * each.searches,
+            iterations=observations * each.iterations,
+            passes=observations * each.passes,
+        )
+
+    @property
+    def _round_search(self) -> Search:
+        """One start, and labels dealt once: a round has too many records for more."""
+        return Search(
+            attack=self._id, restarts=1, most_records=MOST_OF_ROUND, refuses=lambda _: None
+        )
 
     @property
     def _id(self) -> str:
@@ -172,10 +255,10 @@ def naive(budget: Budget) -> FedAvgInversion:
 
 
 def _at(budget: Budget, *, imitates: bool) -> FedAvgInversion:
-    iterations, restarts, most, deals = {
-        Budget.QUICK: (100, 1, 4, 4),
-        Budget.STANDARD: (300, 2, 16, 16),
-        Budget.THOROUGH: (1000, 4, 48, 64),
+    iterations, restarts, most, deals, numbers = {
+        Budget.QUICK: (100, 1, 4, 4, 0.0),
+        Budget.STANDARD: (300, 2, 16, 16, MOST_NUMBERS),
+        Budget.THOROUGH: (1000, 4, 48, 64, 20 * MOST_NUMBERS),
     }[budget]
     return FedAvgInversion(
         unrolled=imitates,
@@ -183,4 +266,5 @@ def _at(budget: Budget, *, imitates: bool) -> FedAvgInversion:
         restarts=restarts,
         most_records=most,
         deals=deals,
+        most_numbers=numbers,
     )

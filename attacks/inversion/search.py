@@ -63,31 +63,53 @@ class Search:
         Raises:
             ViewError: The view has no probes, or its model leaves no gradient path.
         """
+        probes = probe_observations(view, self.attack)
+        return self.invert(probes, view.background, solver, rng, sent)
+
+    def invert(
+        self,
+        observations: Sequence[Observation],
+        background: Background,
+        solver: Solver,
+        rng: np.random.Generator,
+        sent: Callable[[Background, Observation], Sent],
+        *,
+        controls: bool = True,
+    ) -> ReconstructionGuess:
+        """Return what was found on some observations (``run``).
+
+        Args:
+            observations: Each with the number of its records.
+            background: Auxiliary knowledge.
+            solver: How dummies are fitted.
+            rng: Starts and random gradients.
+            sent: How a hospital's step is imitated.
+            controls: Whether random gradients are inverted beside.
+        """
         skipped: dict[str, str] = {}
         chosen = []
-        for one in probe_observations(view, self.attack):
+        for one in observations:
             reason = self._reason(one)
             if reason is None:
                 chosen.append(one)
             else:
                 skipped[one.name] = reason
         found: dict[str, Reconstruction | None] = {}
-        controls: dict[str, Reconstruction | None] = {}
+        beside: dict[str, Reconstruction | None] = {}
         for group in _alike(chosen):
-            made = sent(view.background, group[0])
+            made = sent(background, group[0])
             if isinstance(made, DummyGradients):
-                start = torch.from_numpy(view.background.population.inputs[:1])[None]
+                start = torch.from_numpy(background.population.inputs[:1])[None]
                 reachable(made, start.to(made.dtype), self.attack)
-            both = [*group, *(_random(one, rng) for one in group)]
+            both = [*group, *(_random(one, rng) for one in group if controls)]
             done = [
                 self._kept(one, records, losses, labels, problem.layout)
-                for problem, part, labels in self._problems(both, view.background, made, rng)
+                for problem, part, labels in self._problems(both, background, made, rng)
                 for one, records, losses, labels in self._solved(solver, problem, part, labels)
             ]
-            for one, real, control in zip(
-                group, done[: len(group)], done[len(group) :], strict=True
-            ):
-                found[one.name], controls[one.name] = real, control
+            found |= {one.name: real for one, real in zip(group, done, strict=False)}
+            drawn = done[len(group) :]
+            beside |= {one.name: control for one, control in zip(group, drawn, strict=False)}
         for name, reconstruction in found.items():
             if reconstruction is None:
                 skipped[name] = "every restart diverged"
@@ -95,7 +117,9 @@ class Search:
         return ReconstructionGuess(
             reconstructions=tuple(kept),
             skipped=skipped,
-            controls=tuple(c for c in (controls[one.observation] for one in kept) if c is not None),
+            controls=tuple(
+                control for one in kept if (control := beside.get(one.observation)) is not None
+            ),
         )
 
     def work(self, sizes: Sequence[ProbeSize], solver: Solver, *, in_steps: bool = False) -> Work:

@@ -49,6 +49,7 @@ from audit.scoring import (
     Known,
     Origin,
     SliceValues,
+    apart,
     most_exposed,
     roc_points,
     score_attribute,
@@ -60,6 +61,7 @@ from audit.scoring import (
     score_membership,
     score_one_run,
     score_reconstruction,
+    score_rounds,
 )
 from audit.store.run import RunDirectory
 from audit.vault import Vault
@@ -201,6 +203,7 @@ class Grader:
                 self._keep(origin, counted.values)
             return counted.scores
         prior = baseline if isinstance(baseline, ReconstructionGuess) else None
+        guess, rounds = apart(guess)
         found = score_reconstruction(
             guess,
             prior,
@@ -220,7 +223,23 @@ class Grader:
         folder = self._run.attack_folder(origin.cell, origin.adversary, origin.attack)
         base = folder if public else self._run.secrets / "panels" / task.name
         write_parcel(base / "panels.safetensors", found.panels)
-        return [*found.scores, *(fields.scores if fields else ())]
+        return [
+            *found.scores,
+            *(fields.scores if fields else ()),
+            *self._of_rounds(task, origin, rounds),
+        ]
+
+    def _of_rounds(self, task: Task, origin: Origin, guess: ReconstructionGuess) -> list[Score]:
+        """Score reconstructions of training rounds; most attacks make none."""
+        if not guess.reconstructions and not guess.skipped:
+            return []
+        return score_rounds(
+            guess,
+            cell_background(self._config, task.cell, self._run.cell(task.cell.id)).candidates,
+            self._vault.membership(),
+            origin,
+            rng=named_generator(self._config.seed, "attack", task.name, "rounds"),
+        )
 
     def _fields(
         self,

@@ -8,6 +8,7 @@ import torch
 
 from attacks.attack import Budget
 from attacks.inversion.dummies import DummyGradients
+from attacks.inversion.fedavg import FedAvgInversion
 from attacks.inversion.work import NOTHING, ProbeSize, Searching, Work
 from audit.core.adversaries import Adversary
 from audit.core.config import CellConfig, Config
@@ -49,15 +50,22 @@ def inversion_cost(
         cell = task.cell
         if cell.id not in known:
             known[cell.id] = cell_background(config, cell, run.cell(cell.id))
-        work = attack.work(known[cell.id], probe_sizes(config, task.adversary))
-        if not work.passes:
-            continue
         kind = (f"{cell.model}", cell.private)
         if kind not in rates:
             rates[kind] = _pass_seconds(known[cell.id], cell, config)
         each, size = rates[kind]
         if not size:  # the attack will refuse this model
             continue
+        work = attack.work(known[cell.id], probe_sizes(config, task.adversary))
+        if isinstance(attack, FedAvgInversion):
+            apart = task.adversary is Adversary.SERVER
+            hospitals, ends = len(config.clients), len({1, cell.schedule.rounds})
+            work += attack.training_work(
+                known[cell.id],
+                hospitals=1 if apart else hospitals,
+                observations=ends * (hospitals if apart else 1),
+                parameters=size,
+            )
         total, seconds, parameters = (
             total + work,
             seconds + work.passes * each,

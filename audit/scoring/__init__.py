@@ -32,6 +32,8 @@ from audit.scoring.origin import unmeasured as unmeasured
 from audit.scoring.probes import POOLS as POOLS
 from audit.scoring.probes import Known as Known
 from audit.scoring.probes import SliceValues as SliceValues
+from audit.scoring.rounds import apart as apart
+from audit.scoring.rounds import score_rounds as score_rounds
 from audit.scoring.strongest import STRONGEST as STRONGEST
 from audit.scoring.strongest import Guesses as Guesses
 from audit.scoring.strongest import score_strongest as score_strongest
