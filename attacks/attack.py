@@ -97,18 +97,23 @@ def reference_models(view: View, attack: str) -> References:
     return found
 
 
-def probe_observations(view: View, attack: str) -> tuple[Observation, ...]:
+def probe_observations(view: View, attack: str, *, needed: bool = True) -> tuple[Observation, ...]:
     """Return the probes of a server's view.
 
+    Args:
+        view: The view.
+        attack: Id of the attack that asks, for the error.
+        needed: Whether there must be some.
+
     Raises:
-        ViewError: The view has no probes.
+        ViewError: The view is of another adversary, or has no probes though they are needed.
     """
     if not isinstance(view, ServerView | SecaggServerView):
         raise ViewError(
             f"{attack} needs the probes that a server sees, "
             f"which {type(view).__name__} does not have"
         )
-    if not view.probes:
+    if needed and not view.probes:
         raise ViewError(f"{attack} needs probes, and this run recorded none (see `probes`)")
     return view.probes
 

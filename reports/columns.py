@@ -123,7 +123,8 @@ def slice_rank(name: str) -> tuple[int, ...]:
     """``round-1/batch-4`` is (4, 1): by batch first; members come before others."""
     if "/" not in name:
         return (0, int(name == "nonmembers"))
-    return tuple(int(part.rpartition("-")[2]) for part in reversed(name.split("/")))
+    tails = [part.rpartition("-")[2] for part in reversed(name.split("/"))]
+    return tuple(int(tail) for tail in tails if tail.isdigit())
 
 
 def _spoken(name: str) -> str:

@@ -95,9 +95,9 @@ def train_locally(
     step = make_step(trained, plan, noise, tap=tap, broken=broken)
     x, y = x.to(device), y.to(device)
     total_loss, used = 0.0, 0
-    for _ in range(plan.steps):
-        batch = torch.from_numpy(sampling.poisson_sample(len(y), plan.sample_rate)).to(device)
-        chosen = x if len(batch) == len(x) else x[batch]
+    for number in range(plan.steps):
+        batch = torch.from_numpy(_batch(plan, number, len(y), sampling)).to(device)
+        chosen = x if len(batch) == len(x) and plan.batches is None else x[batch]
         moved = shifted(chosen, plan.augment_shift, sampling)
         total_loss += step.take(_row_major(moved), y[batch])
         used += len(batch)
@@ -112,6 +112,15 @@ def train_locally(
     return LocalResult(
         update=update, mean_loss=total_loss / used if used else None, records_used=used
     )
+
+
+def _batch(
+    plan: LocalPlan, number: int, records: int, sampling: NoiseStream
+) -> NDArray[np.int64] | NDArray[np.intp]:
+    """Return the records of a step: a fixed batch, or a Poisson sample."""
+    if plan.batches is not None:
+        return plan.batches[number]
+    return sampling.poisson_sample(records, plan.sample_rate)
 
 
 def _row_major(x: torch.Tensor) -> torch.Tensor:

@@ -63,7 +63,7 @@ def set_up_hospitals(
         delta=plan.delta,
         roster=roster_digest(roster),
         probes=any(probes.values()),
-        max_probe_steps=max(plan.probes.local_steps),
+        max_probe_steps=plan.probes.most_uses,
     )
     for client in plan.clients:
         HospitalSetup(

@@ -1,6 +1,6 @@
 """One hospital: it checks a request against its policy, trains, pays, and only then answers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from audit.core.errors import IntegrityError, PolicyError, ProtocolError
 from audit.core.parcel import Parcel
 from audit.formats.parcels import parcel_digest
 from training.accounting import Mechanism, spent_epsilon
+from training.batch_order import batches, public_order, secret_order
 from training.canaries import Canaries, canary_sign
 from training.data.configured import cached_dataset
 from training.dp_sgd import Laboratory, LocalResult, train_locally
@@ -122,7 +123,7 @@ class Hospital:
                 cell=self.plan.config.id,
                 session=name,
                 kind=str(request.fields["kind"]),
-                steps=plan.steps,
+                steps=plan.record_steps,
                 sample_rate=plan.sample_rate,
                 noise_multiplier=plan.noise_multiplier,
                 reproduction=self.plan.noise_master is not None,
@@ -138,6 +139,8 @@ class Hospital:
 
     def _release(self, request: Parcel, name: str, plan: LocalPlan) -> Release:
         inputs, labels = self._records(name, probe=request.fields["kind"] == "probe")
+        if plan.epochs is not None:
+            plan = self._in_batches(plan, request, name, len(labels))
         done = self._fault.local_plan(plan, self.plan)
         sampling, key = self._key(name, "sampling"), self._key(name, "noise")
 
@@ -161,6 +164,22 @@ class Hospital:
         }
         sent = self._fault.sent(result.update, lambda noise: trained(noise).update)
         return Release(update=sent, notes=notes)
+
+    def _in_batches(self, plan: LocalPlan, request: Parcel, name: str, records: int) -> LocalPlan:
+        """Return the plan of a probe with its batches dealt."""
+        size, epochs = int(str(request.fields["mini_batch"])), int(str(request.fields["epochs"]))
+        if records % size or plan.steps != epochs * (records // size):
+            raise PolicyError(
+                f"local_steps: {plan.steps} asked for; expected {epochs} epochs of whole batches "
+                f"of {size} among {records} records"
+            )
+        if request.fields["order"] == "public":
+            seed, client = self.plan.seed, self.client
+            order = public_order(seed, name, client, records=records, size=size, epochs=epochs)
+        else:
+            stream = NoiseStream(self._key(name, "order"))
+            order = secret_order(stream, records=records, size=size, epochs=epochs)
+        return replace(plan, batches=batches(order))
 
     def _laboratory(self, request: Parcel) -> Laboratory | None:
         """Return the canaries of an audit cell; all but a push turn around with every round."""
@@ -240,7 +259,7 @@ def _digest(request: Parcel) -> str:
 
 
 def _local_plan(request: Parcel, *, classes: int) -> LocalPlan:
-    """Read the request; every step of a probe is on all of its records."""
+    """Read the request; every step of a probe is on all of its records, or on a batch of them."""
     fields = request.fields
 
     def number(name: str) -> float:
@@ -261,4 +280,5 @@ def _local_plan(request: Parcel, *, classes: int) -> LocalPlan:
         loss_scale=number("loss_scale") if private else 1.0,
         augment_shift=int(number("augment_shift")),
         class_priors=tuple(float(p) for p in priors) if isinstance(priors, list) else None,
+        epochs=int(number("epochs")) if "mini_batch" in fields else None,
     )

@@ -13,6 +13,9 @@ from training.models import TorchArchitecture
 from training.policy import LocalPolicy
 from training.secagg.identity import Identity, Roster
 
+OPEN = "-open"
+"""Ends the name of a kind of probe whose order is public."""
+
 
 class HospitalSetup(BaseModel):
     """What a hospital has on its own disk before the federation starts.
@@ -124,29 +127,56 @@ class ProbeSession:
 
     Args:
         name: Of its session, such as ``round-001/probe-b4-r0``, or ``.../probe-b4-s5-r0`` where it
-            is of five steps.
+            is of five steps; ``.../probe-b8-m4-e5-r0`` is of five epochs in batches of 4, and
+            ``.../probe-b8-m4-e5-open-r0`` the same in a public order.
         round: Before which it is made.
         records: Of each hospital.
-        steps: Each on all of these records.
+        steps: Of each hospital.
+        batch: Records of a step; ``records`` where every step is on all of them.
+        public_order: Whether the public seed says which records are in which batch.
     """
 
     name: str
     round: int
     records: int
     steps: int
+    batch: int
+    public_order: bool = False
+
+    @property
+    def uses(self) -> int:
+        """Steps that each record is in."""
+        return self.steps * self.batch // self.records
 
 
 def probe_sessions(probes: ProbesConfig) -> list[ProbeSession]:
     """Return every probe of a cell, in the order in which they are made."""
     return [
         ProbeSession(
-            name=f"round-{number:03d}/probe-b{size}{'' if steps == 1 else f'-s{steps}'}-r{repeat}",
+            name=f"round-{number:03d}/probe-b{size}{kind}-r{repeat}",
             round=number,
             records=size,
             steps=steps,
+            batch=batch,
+            public_order=kind.endswith(OPEN),
         )
         for number in probes.rounds
         for size in probes.batch_sizes
-        for steps in probes.local_steps
+        for kind, steps, batch in _kinds(probes, size)
         for repeat in range(probes.repeats)
     ]
+
+
+def _kinds(probes: ProbesConfig, size: int) -> list[tuple[str, int, int]]:
+    """Return the part of the name, the steps and the records of a step of each kind of probe."""
+    whole = [("" if steps == 1 else f"-s{steps}", steps, size) for steps in probes.local_steps]
+    parts = [
+        (
+            f"-m{mini.size}-e{mini.epochs}{OPEN if mini.order == 'public' else ''}",
+            mini.epochs * size // mini.size,
+            mini.size,
+        )
+        for mini in probes.mini_batches
+        if mini.divides(size)
+    ]
+    return [*whole, *parts]

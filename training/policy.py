@@ -14,7 +14,8 @@ from audit.core.parcel import Parcel, Scalar
 MOST_SHIFT = 32
 """Pixels; a larger shift would only fill the hospital's memory."""
 
-_SESSION = re.compile(r"round-[0-9]{3,6}(/probe-b[0-9]{1,6}(-s[0-9]{1,3})?-r[0-9]{1,6})?")
+_KIND = r"(-s[0-9]{1,3}|-m[0-9]{1,6}-e[0-9]{1,3}(-open)?)?"
+_SESSION = re.compile(rf"round-[0-9]{{3,6}}(/probe-b[0-9]{{1,6}}{_KIND}-r[0-9]{{1,6}})?")
 
 
 class LocalPolicy(BaseModel):
@@ -30,7 +31,7 @@ class LocalPolicy(BaseModel):
         delta: Highest acceptable delta of the claim.
         roster: Digest of the pinned identities.
         probes: Whether laboratory probes are answered. Never on a deployment.
-        max_probe_steps: Most steps in one probe.
+        max_probe_steps: Most steps of one probe that a record is in.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -66,8 +67,11 @@ class LocalPolicy(BaseModel):
         self._check_session(fields, probe=kind == "probe")
         self._check_privacy(fields)
         _whole("local_steps", fields)
-        most = self.max_probe_steps if kind == "probe" else self.max_steps
-        _at_most("local_steps", fields, most)
+        if "mini_batch" in fields:
+            self._check_mini_batches(fields, probe=kind == "probe")
+        else:
+            most = self.max_probe_steps if kind == "probe" else self.max_steps
+            _at_most("local_steps", fields, most)
         _above_zero("sample_rate", fields)
         _at_most("sample_rate", fields, 1.0 if kind == "probe" else self.max_sample_rate)
         _above_zero("expected_batch_size", fields)
@@ -87,6 +91,16 @@ class LocalPolicy(BaseModel):
             raise PolicyError(
                 f"session: {fields['session']!r} asked for; expected one of round {number}"
             )
+
+    def _check_mini_batches(self, fields: Mapping[str, Scalar], *, probe: bool) -> None:
+        """Each record is in one step an epoch; the hospital counts the steps themselves."""
+        if not probe:
+            raise PolicyError("mini_batch: asked for in a round; expected a probe")
+        _whole("mini_batch", fields)
+        _whole("epochs", fields)
+        _at_most("epochs", fields, self.max_probe_steps)
+        if fields.get("order") not in ("public", "secret"):
+            raise PolicyError(f"order: {fields.get('order')!r} asked for; expected 'secret'")
 
     def _check_privacy(self, fields: Mapping[str, Scalar]) -> None:
         if self.private:

@@ -147,10 +147,16 @@ class _Server:
                 "round": probe.round,
                 "local_steps": probe.steps,
                 "sample_rate": 1.0,
-                "expected_batch_size": float(probe.records),
+                "expected_batch_size": float(probe.batch),
                 "learning_rate": self._plan.probes.rate(self._plan.config.schedule, probe.round),
                 "augment_shift": 0,
             }
+            if probe.batch < probe.records:
+                fields |= {
+                    "mini_batch": probe.batch,
+                    "epochs": probe.uses,
+                    "order": "public" if probe.public_order else "secret",
+                }
             planned.setdefault(probe.round, []).append((probe.name, fields))
         return planned
 

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from attacks.attack import Budget
-from attacks.inversion.search import Problem, Search, SearchedInversion, single_step
+from attacks.inversion.problem import Problem
+from attacks.inversion.search import Search, SearchedInversion, single_step
 from audit.core.views import Background
 
 FLOOR = 1e-3

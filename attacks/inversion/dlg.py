@@ -11,6 +11,7 @@ from torch.func import functional_call, grad, vmap
 
 from attacks.attack import CLIP_SLACK, Budget, gradient_of, probe_observations, records_in
 from attacks.inversion.labels import LabelReader
+from attacks.inversion.work import NOTHING, ProbeSize, Work
 from audit.core.errors import ViewError
 from audit.core.guesses import Reconstruction, ReconstructionGuess
 from audit.core.views import Background, Observation, View
@@ -78,6 +79,16 @@ class DeepLeakage:
             else:
                 done.append(reconstruction)
         return ReconstructionGuess(reconstructions=tuple(done), skipped=skipped)
+
+    def work(self, background: Background, sizes: Sequence[ProbeSize]) -> Work:
+        """Return the most that ``guess`` will compute (``work.Searching``)."""
+        del background
+        total = NOTHING
+        for size in sizes:
+            if size.in_all <= self.most_records and size.steps == 1:
+                most = int(self.iterations * size.in_all**0.5) * 3 // 2
+                total += Work.of(searches=self.restarts, iterations=most, uses=2 * size.in_all)
+        return total
 
     def _invert(
         self, probe: Observation, background: Background, rng: np.random.Generator

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from attacks.attack import Budget
-from attacks.inversion.search import Problem, Search, SearchedInversion, image_like, single_step
+from attacks.inversion.problem import Problem
+from attacks.inversion.search import Search, SearchedInversion, image_like, single_step
 
 MILESTONES = (3 / 8, 5 / 8, 7 / 8)
 """Parts of the iterations after which the step is a tenth of before."""
@@ -22,6 +23,8 @@ class CosineMatching:
         total_variation: Weight of the mean absolute difference of neighbouring pixels, as a part of
             the range, without noise.
         noisy_total_variation: The same under DP noise.
+        agreement: Weight of the epochs' disagreement where local training is in mini-batches of an
+            unknown order (``batch_order.Layout``), as a part of the squared range.
 
     Source:
         Geiping et al. 2020, arXiv:2003.14053, section 4, equation 4, and appendix: signed Adam with
@@ -33,6 +36,7 @@ class CosineMatching:
     step: float = 0.1
     total_variation: float = 0.01
     noisy_total_variation: float = 0.1
+    agreement: float = 1.0
 
     def solve(self, problem: Problem) -> tuple[Tensor, Tensor]:
         """Return the records found, and their loss (``search.Solver``)."""
@@ -46,7 +50,7 @@ class CosineMatching:
             scale = (sent.norm(dim=1) * lengths).clamp(min=1e-30)
             found = 1 - (sent * problem.targets).sum(dim=1) / scale
             total: Tensor = found + weight * _variation(records) / span if images else found
-            return total
+            return total + self.agreement * problem.disagreement(records) / span**2
 
         records = (low + span * problem.start).requires_grad_()
         optimizer = torch.optim.Adam([records], lr=self.step * span)

@@ -326,7 +326,7 @@ def _noise(background: Background, update: Observation, *, steps: float) -> floa
     recipe = background.recipe
     if recipe.noise_multiplier is None or recipe.max_grad_norm is None:
         return 0.0
-    batch = update.records or recipe.expected_batch_size
+    batch = update.batch or update.records or recipe.expected_batch_size
     one = recipe.noise_multiplier * recipe.max_grad_norm / batch
     return one * float(np.sqrt(np.sum(np.square(update.shares)) / steps))
 

@@ -1,5 +1,7 @@
 """Which labels the records behind a gradient have: what pixel attacks start from."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,7 +20,9 @@ class LabelReader:
     The population's clipped gradients, averaged by class, stand for the classes. Labels are added
     one at a time, each time the one that brings their sum nearest to what was observed. A single
     record without noise needs no population: its label is the only negative entry of the last
-    bias' gradient (Zhao et al. 2020, arXiv:2001.02610, section 3).
+    bias' gradient (Zhao et al. 2020, arXiv:2001.02610, section 3). After several local steps the
+    averages at the first model are tried, and those halfway to where the update ends: whichever
+    come nearer to it are believed.
 
     Args:
         background: Population and recipe.
@@ -30,10 +34,20 @@ class LabelReader:
         labels = background.population.labels[:MOST_RECORDS]
         member = labels[:, None] == np.arange(background.architecture.classes)
         self._known = np.flatnonzero(member.any(axis=0))
-        self._means = population_gradients(
-            background, weights, MOST_RECORDS, member[:, self._known]
-        )
-        self._gram = np.array([[_dot(a, b) for b in self._means] for a in self._means])
+        self._member, self._weights = member[:, self._known], weights
+        self._means = population_gradients(background, weights, MOST_RECORDS, self._member)
+
+    def _averages(self, observation: Observation) -> list[Sequence[Weights]]:
+        """Return each class' average, in the ways in which it may have entered an update."""
+        if observation.steps == 1:
+            return [self._means]
+        end = {n: (w + observation.update[n]).astype(np.float32) for n, w in self._weights.items()}
+        after = population_gradients(self._background, end, MOST_RECORDS, self._member)
+        halfway = [
+            {n: ((part + b[n]) / 2).astype(np.float32) for n, part in a.items()}
+            for a, b in zip(self._means, after, strict=True)
+        ]
+        return [self._means, halfway]
 
     def labels(self, observation: Observation, count: int) -> NDArray[np.int64]:
         """Return the likeliest labels, sorted, shape (count,).
@@ -47,12 +61,26 @@ class LabelReader:
         noisy = self._background.recipe.noise_multiplier is not None
         if count == 1 and not noisy and last.ndim == 1 and (last < 0).sum() == 1:
             return np.array([int(last.argmin())])
-        seen = np.array([_dot(gradient, mean) for mean in self._means]) / observation.steps
-        counts, part = np.zeros(len(self._known), dtype=np.int64), 1 / count
-        for _ in range(count):
-            worse = part * (self._gram @ counts) + part * np.diag(self._gram) / 2
-            counts[int((seen - worse).argmax())] += 1
+        fits = [
+            _fitted(gradient, means, count, observation.steps)
+            for means in self._averages(observation)
+        ]
+        counts, _ = min(fits, key=lambda fit: fit[1])
         return np.repeat(self._known, counts).astype(np.int64)
+
+
+def _fitted(
+    gradient: Weights, means: Sequence[Weights], count: int, steps: int
+) -> tuple[NDArray[np.int64], float]:
+    """Return counts of each class, and their squared distance less the observed one's square."""
+    gram = np.array([[_dot(a, b) for b in means] for a in means])
+    seen = np.array([_dot(gradient, mean) for mean in means]) / steps
+    counts, part = np.zeros(len(means), dtype=np.int64), 1 / count
+    for _ in range(count):
+        worse = part * (gram @ counts) + part * np.diag(gram) / 2
+        counts[int((seen - worse).argmax())] += 1
+    shares = part * counts
+    return counts, float(shares @ gram @ shares - 2 * seen @ shares)
 
 
 def _dot(a: Weights, b: Weights) -> float:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -11,64 +10,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from attacks.attack import gradient_of, probe_observations, records_in
+from attacks.inversion.batch_order import Layout, dealt, layout_of
 from attacks.inversion.dummies import DummyGradients, reachable
 from attacks.inversion.labels import LabelReader
+from attacks.inversion.problem import Problem, Sent, Solver
+from attacks.inversion.work import NOTHING, ProbeSize, Work
 from audit.core.errors import ViewError
 from audit.core.guesses import Reconstruction, ReconstructionGuess
 from audit.core.views import Background, Observation, View
 
 MOST_VALUES = 60_000_000
 """Entries of per-record gradients that are held at once; a few copies of them are alive."""
-
-
-class Sent(Protocol):
-    """What sets of dummy records would have sent, as one gradient a set (``DummyGradients``)."""
-
-    parameters: int
-    dtype: torch.dtype
-
-    def target(self, gradient: dict[str, NDArray[np.float64]]) -> Tensor:
-        """Return an observed gradient as one vector."""
-        ...
-
-    def __call__(self, records: Tensor, labels: Tensor, shares: Tensor) -> Tensor:
-        """Return the gradient of every set, shape (sets, parameters)."""
-        ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Problem:
-    """Sets of dummies, each to be fitted to one target.
-
-    Args:
-        background: Auxiliary knowledge.
-        sent: What a set would send.
-        targets: Shape (sets, parameters).
-        labels: One-hot, shape (sets, records, classes).
-        shares: Each record's part of its set's mean, shape (sets, records).
-        noise: Standard deviation of the noise in each coordinate of the targets; 0 without DP.
-        start: Random numbers in [0, 1), one for each value of the records.
-    """
-
-    background: Background
-    sent: Sent
-    targets: Tensor
-    labels: Tensor
-    shares: Tensor
-    noise: float
-    start: Tensor
-
-    def gradients(self, records: Tensor) -> Tensor:
-        """Return what the sets send with these records, shape (sets, parameters)."""
-        return self.sent(records, self.labels, self.shares)
-
-
-class Solver(Protocol):
-    """How a problem is solved."""
-
-    def solve(self, problem: Problem) -> tuple[Tensor, Tensor]:
-        """Return records of shape (sets, records, *record shape), and the loss of each set."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,12 +32,16 @@ class Search:
         restarts: Starts from new noise; the one with the smallest matching loss is kept.
         most_records: Observations of more records are skipped, with that as the reason.
         refuses: Why an observation is not for this attack; None: it is.
+        deals: Ways of dealing labels to mini-batches that are tried for each observation.
+        screen: Solver that tries them; the deals with the smallest losses are searched from.
     """
 
     attack: str
     restarts: int
     most_records: int
-    refuses: Callable[[Observation], str | None]
+    refuses: Callable[[Observation | ProbeSize], str | None]
+    deals: int = 1
+    screen: Solver | None = None
 
     def run(
         self,
@@ -107,31 +63,53 @@ class Search:
         Raises:
             ViewError: The view has no probes, or its model leaves no gradient path.
         """
+        probes = probe_observations(view, self.attack)
+        return self.invert(probes, view.background, solver, rng, sent)
+
+    def invert(
+        self,
+        observations: Sequence[Observation],
+        background: Background,
+        solver: Solver,
+        rng: np.random.Generator,
+        sent: Callable[[Background, Observation], Sent],
+        *,
+        controls: bool = True,
+    ) -> ReconstructionGuess:
+        """Return what was found on some observations (``run``).
+
+        Args:
+            observations: Each with the number of its records.
+            background: Auxiliary knowledge.
+            solver: How dummies are fitted.
+            rng: Starts and random gradients.
+            sent: How a hospital's step is imitated.
+            controls: Whether random gradients are inverted beside.
+        """
         skipped: dict[str, str] = {}
         chosen = []
-        for one in probe_observations(view, self.attack):
+        for one in observations:
             reason = self._reason(one)
             if reason is None:
                 chosen.append(one)
             else:
                 skipped[one.name] = reason
         found: dict[str, Reconstruction | None] = {}
-        controls: dict[str, Reconstruction | None] = {}
+        beside: dict[str, Reconstruction | None] = {}
         for group in _alike(chosen):
-            made = sent(view.background, group[0])
+            made = sent(background, group[0])
             if isinstance(made, DummyGradients):
-                start = torch.from_numpy(view.background.population.inputs[:1])[None]
+                start = torch.from_numpy(background.population.inputs[:1])[None]
                 reachable(made, start.to(made.dtype), self.attack)
-            both = [*group, *(_random(one, rng) for one in group)]
+            both = [*group, *(_random(one, rng) for one in group if controls)]
             done = [
-                self._kept(one, records, losses, labels)
-                for problem, part, labels in self._problems(both, view.background, made, rng)
+                self._kept(one, records, losses, labels, problem.layout)
+                for problem, part, labels in self._problems(both, background, made, rng)
                 for one, records, losses, labels in self._solved(solver, problem, part, labels)
             ]
-            for one, real, control in zip(
-                group, done[: len(group)], done[len(group) :], strict=True
-            ):
-                found[one.name], controls[one.name] = real, control
+            found |= {one.name: real for one, real in zip(group, done, strict=False)}
+            drawn = done[len(group) :]
+            beside |= {one.name: control for one, control in zip(group, drawn, strict=False)}
         for name, reconstruction in found.items():
             if reconstruction is None:
                 skipped[name] = "every restart diverged"
@@ -139,8 +117,29 @@ class Search:
         return ReconstructionGuess(
             reconstructions=tuple(kept),
             skipped=skipped,
-            controls=tuple(c for c in (controls[one.observation] for one in kept) if c is not None),
+            controls=tuple(
+                control for one in kept if (control := beside.get(one.observation)) is not None
+            ),
         )
+
+    def work(self, sizes: Sequence[ProbeSize], solver: Solver, *, in_steps: bool = False) -> Work:
+        """Return what ``run`` will compute: observations that it skips cost nothing.
+
+        Args:
+            sizes: Of the observations.
+            solver: How dummies are fitted.
+            in_steps: Whether local steps are imitated.
+        """
+        total = NOTHING
+        for size in sizes:
+            if size.in_all > self.most_records or self.refuses(size) is not None:
+                continue
+            uses = size.uses if in_steps else size.in_all
+            tried = max(self.restarts, self.deals if in_steps and size.batch is not None else 0)
+            screens = tried if self.screen is not None and tried > self.restarts else 0
+            for sets, by in ((self.restarts, solver), (screens, self.screen or solver)):
+                total += Work.of(searches=2 * sets, iterations=by.iterations, uses=uses)
+        return total
 
     def _reason(self, one: Observation) -> str | None:
         count = records_in(one)
@@ -159,25 +158,56 @@ class Search:
     ) -> Iterator[tuple[Problem, Sequence[Observation], NDArray[np.int64]]]:
         """Yield as many observations at once as memory allows, with the labels read off them."""
         reader = LabelReader(background, group[0].weights)
-        count, shape = records_in(group[0]), background.architecture.input_shape
-        at_once = max(1, MOST_VALUES // (count * sent.parameters * self.restarts))
+        count, in_steps = records_in(group[0]), not isinstance(sent, DummyGradients)
+        mini = in_steps and group[0].batch is not None
+        deals = max(self.restarts, self.deals if mini else 0)
+        at_once = max(1, MOST_VALUES // (count * sent.parameters * deals))
         for begin in range(0, len(group), at_once):
             part = group[begin : begin + at_once]
             labels = np.stack([reader.labels(one, count) for one in part])
-            hot = torch.from_numpy(np.eye(background.architecture.classes)[labels])
-            shares = torch.from_numpy(np.stack([_shares(one) for one in part]))
-            targets = torch.stack([sent.target(gradient_of(one)) for one in part])
-            start = torch.from_numpy(rng.random((len(part) * self.restarts, count, *shape)))
-            problem = Problem(
-                background=background,
-                sent=sent,
-                targets=targets.repeat_interleave(self.restarts, 0),
-                labels=hot.to(sent.dtype).repeat_interleave(self.restarts, 0),
-                shares=shares.to(sent.dtype).repeat_interleave(self.restarts, 0),
-                noise=noise_in(part[0], background),
-                start=start.to(sent.dtype),
-            )
+            layout = layout_of(part, restarts=deals, in_steps=in_steps)
+            if mini:
+                labels = dealt(labels, layout, times=deals, rng=rng)
+            else:
+                labels = labels.repeat(deals, axis=0)
+            problem = self._problem(part, background, sent, layout=layout, labels=labels, rng=rng)
+            if self.screen is not None and deals > self.restarts:
+                losses = self.screen.solve(problem)[1].view(len(part), deals).nan_to_num(torch.inf)
+                best = losses.argsort(dim=1)[:, : self.restarts].numpy()
+                tried = labels.reshape(len(part), deals, -1)
+                labels = np.take_along_axis(tried, best[..., None], 1).reshape(best.size, -1)
+                layout = layout_of(part, restarts=self.restarts, in_steps=in_steps)
+                problem = self._problem(
+                    part, background, sent, layout=layout, labels=labels, rng=rng
+                )
             yield problem, part, labels
+
+    def _problem(
+        self,
+        part: Sequence[Observation],
+        background: Background,
+        sent: Sent,
+        *,
+        layout: Layout,
+        labels: NDArray[np.int64],
+        rng: np.random.Generator,
+    ) -> Problem:
+        """Return the problem of some observations, with new starts."""
+        sets = len(labels) // len(part)
+        hot = torch.from_numpy(np.eye(background.architecture.classes)[labels])
+        shares = torch.from_numpy(np.stack([_shares(one) for one in part]))
+        targets = torch.stack([sent.target(gradient_of(one)) for one in part])
+        start = torch.from_numpy(rng.random((*labels.shape, *background.architecture.input_shape)))
+        return Problem(
+            background=background,
+            sent=sent,
+            targets=targets.repeat_interleave(sets, 0),
+            labels=hot.to(sent.dtype),
+            shares=shares.to(sent.dtype).repeat_interleave(sets, 0),
+            noise=noise_in(part[0], background),
+            start=start.to(sent.dtype),
+            layout=layout,
+        )
 
     def _solved(
         self,
@@ -190,20 +220,27 @@ class Search:
         records, losses = solver.solve(problem)
         records = records.detach().view(len(part), self.restarts, *problem.start.shape[1:])
         losses = losses.detach().view(len(part), self.restarts)
-        yield from zip(part, records, losses, labels, strict=True)
+        each = labels.reshape(len(part), self.restarts, -1)
+        yield from zip(part, records, losses, each, strict=True)
 
     def _kept(
-        self, one: Observation, records: Tensor, losses: Tensor, labels: NDArray[np.int64]
+        self,
+        one: Observation,
+        records: Tensor,
+        losses: Tensor,
+        labels: NDArray[np.int64],
+        layout: Layout,
     ) -> Reconstruction | None:
         finite = torch.where(losses.isfinite(), losses, torch.inf)
         best = int(finite.argmin())
         if not (losses[best].isfinite() and records[best].isfinite().all()):
             return None
+        found, kinds = layout.merged(records[best], labels[best])
         return Reconstruction(
             observation=one.name,
             clients=one.clients,
-            records=records[best].float().numpy(),
-            labels=labels.astype(np.int64),
+            records=found.float().numpy(),
+            labels=kinds.astype(np.int64),
             objective=float(losses[best]),
         )
 
@@ -228,6 +265,11 @@ class SearchedInversion:
         """
         return self.search.run(view, self.solver, rng)
 
+    def work(self, background: Background, sizes: Sequence[ProbeSize]) -> Work:
+        """Return what that will compute (``work.Searching``)."""
+        del background
+        return self.search.work(sizes, self.solver)
+
 
 def noise_in(one: Observation, background: Background) -> float:
     """Return the deviation of DP noise in each coordinate of an observation's gradient."""
@@ -235,24 +277,27 @@ def noise_in(one: Observation, background: Background) -> float:
     if recipe.noise_multiplier is None or recipe.max_grad_norm is None or not one.records:
         return 0.0
     shares = float(np.square(one.shares).sum() * one.steps) ** 0.5
-    return float(recipe.noise_multiplier * recipe.max_grad_norm / one.records * shares)
+    return float(
+        recipe.noise_multiplier * recipe.max_grad_norm / (one.batch or one.records) * shares
+    )
 
 
-def single_step(one: Observation) -> str | None:
+def single_step(one: Observation | ProbeSize) -> str | None:
     """Refuse observations of several steps (``Search.refuses``)."""
     return None if one.steps == 1 else f"{one.steps} local steps: see fedavg-unrolled"
 
 
-def no_step_alone(one: Observation) -> str | None:
+def no_step_alone(one: Observation | ProbeSize) -> str | None:
     """Refuse observations of a single step (``Search.refuses``)."""
     return None if one.steps > 1 else "a single step: see inverting-gradients"
 
 
 def _alike(observations: Sequence[Observation]) -> Iterator[list[Observation]]:
-    """Yield observations of the same model, number of records, hospitals and steps together."""
+    """Yield observations of the same model, records, hospitals, steps and batches together."""
 
-    def kind(one: Observation) -> tuple[int, int, int, int]:
-        return one.round, records_in(one), len(one.clients), one.steps
+    def kind(one: Observation) -> tuple[int, ...]:
+        batch, known = one.batch or 0, one.order is not None
+        return one.round, records_in(one), len(one.clients), one.steps, batch, known
 
     for _, group in groupby(sorted(observations, key=kind), key=kind):
         rest = list(group)

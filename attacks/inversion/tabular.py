@@ -1,5 +1,6 @@
 """Inversion of tables' records: numbers and categories fitted to a gradient, restarts pooled."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch.func import functional_call, grad, vmap
 from attacks.attack import CLIP_SLACK, Budget, gradient_of, probe_observations, records_in
 from attacks.inversion.batched_lbfgs import minimise
 from attacks.inversion.table_dummies import Labelled, TableDummies
+from attacks.inversion.work import NOTHING, ProbeSize, Work
 from audit.core.errors import ViewError
 from audit.core.guesses import Reconstruction, ReconstructionGuess
 from audit.core.views import Background, Observation, View
@@ -72,6 +74,15 @@ class Tabular:
             else:
                 done.append(found)
         return ReconstructionGuess(reconstructions=tuple(done), skipped=skipped)
+
+    def work(self, background: Background, sizes: Sequence[ProbeSize]) -> Work:
+        """Return what ``guess`` will compute (``work.Searching``), line searches left out."""
+        total = NOTHING
+        for size in sizes if background.fields else ():
+            if size.in_all <= self.most_records and size.steps == 1:
+                each = int(self.iterations * size.in_all**0.5)
+                total += Work.of(searches=self.restarts, iterations=each, uses=2 * size.in_all)
+        return total
 
     def _obstacle(self, probe: Observation, background: Background) -> str | None:
         """Return why a probe cannot be worked on, or None."""

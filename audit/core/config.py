@@ -9,7 +9,10 @@ from pydantic import Field, StrictInt, model_validator
 from audit.core.epsilons import Epsilon, EpsilonKey, cell_id, epsilon_of_key
 from audit.core.sections import (
     AuditConfig,
+    CandidatesConfig,
     Fraction,
+    MiniBatches,
+    PartitionConfig,
     Positive,
     PretrainingConfig,
     RolesConfig,
@@ -64,15 +67,6 @@ class DataConfig(Section):
     auxiliary_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
     withheld: int | None = Field(default=None, ge=1)
-
-
-class PartitionConfig(Section):
-    """How records are spread over hospitals; a patient's records never part."""
-
-    method: Literal["iid", "dirichlet", "pathological", "site"] = "iid"
-    clients: int = Field(default=3, ge=1)
-    alpha: Positive = 0.5
-    shards_per_client: int = Field(default=2, ge=1)
 
 
 class ModelConfig(Section):
@@ -196,6 +190,8 @@ class ProbesConfig(Section):
         batch_sizes: Records of each client in one probe.
         local_steps: Steps of each client in one probe, each on all of its records: 1 is a single
             DP-SGD step, more are a FedAvg round in small.
+        mini_batches: Probes of several steps on a part of the records each, of every size that
+            whole batches make up.
         repeats: Probes of each size and round; every record is in one probe at most.
         learning_rate: Of their step; None: the schedule's. A rate that was made for the mean over
             thousands of records may throw a single one's update out of the range that
@@ -205,21 +201,28 @@ class ProbesConfig(Section):
     rounds: tuple[Annotated[int, Field(ge=1)], ...] = (1,)
     batch_sizes: tuple[Annotated[int, Field(ge=1)], ...] = (1, 4, 8)
     local_steps: tuple[Annotated[int, Field(ge=1, le=100)], ...] = (1,)
+    mini_batches: tuple[MiniBatches, ...] = ()
     repeats: int = Field(default=1, ge=0)
     learning_rate: Positive | None = None
+
+    @model_validator(mode="after")
+    def _whole_batches(self) -> "ProbesConfig":
+        for mini in self.mini_batches:
+            if not any(mini.divides(size) for size in self.batch_sizes):
+                raise ValueError(
+                    f"mini_batches: size {mini.size}: expected two or more whole batches in one of "
+                    f"batch_sizes {list(self.batch_sizes)}"
+                )
+        return self
+
+    @property
+    def most_uses(self) -> int:
+        """Steps that a record is in at most: what one probe costs it."""
+        return max((*self.local_steps, *(mini.epochs for mini in self.mini_batches)), default=1)
 
     def rate(self, schedule: ScheduleConfig, round_number: int) -> float:
         """Return the learning rate of the probes before a round."""
         return self.learning_rate or schedule.rate(round_number)
-
-
-class CandidatesConfig(Section):
-    """How many records the membership game asks about, at most; it asks about as many of one kind
-    as of the other, so the smaller number decides.
-    """
-
-    members: int = Field(default=10_000, ge=1)
-    nonmembers: int = Field(default=10_000, ge=1)
 
 
 class ReferenceConfig(Section):

@@ -74,6 +74,7 @@ _ALL = (
     ),
     Metric(id="psnr", title="PSNR", unit="dB", leaks=Direction.UP, chance=None),
     Metric(id="mse", title="MSE", unit="squared input", leaks=Direction.DOWN, chance=None),
+    Metric(id="lpips", title="LPIPS", unit="1", leaks=Direction.DOWN, chance=None),
     Metric(
         id="identification_rate_10",
         title="identified among 10",

@@ -26,6 +26,26 @@ Positive = Annotated[float, BeforeValidator(_finite), Field(gt=0)]
 Fraction = Annotated[float, BeforeValidator(_finite), Field(ge=0, lt=1)]
 
 
+class MiniBatches(Section):
+    """Local training in small batches, as hospitals do it in a FedAvg round.
+
+    Attributes:
+        size: Records of a step.
+        epochs: Steps that each record is in.
+        order: Who knows which record is in which batch. ``secret``: the hospital alone, which
+            draws it anew for each epoch. ``public``: all, since the public seed draws it; it is
+            then auxiliary knowledge of every adversary.
+    """
+
+    size: int = Field(ge=1)
+    epochs: int = Field(default=1, ge=1, le=100)
+    order: Literal["secret", "public"] = "secret"
+
+    def divides(self, records: int) -> bool:
+        """Say whether so many records make at least two whole batches."""
+        return records > self.size and records % self.size == 0
+
+
 class AuditConfig(Section):
     """Canary records, which audit the final model: black box.
 
@@ -111,3 +131,21 @@ class RolesConfig(Section):
                 f"roles.control {self.control!r}: expected a cell without DP that is not released"
             )
         return self.control
+
+
+class PartitionConfig(Section):
+    """How records are spread over hospitals; a patient's records never part."""
+
+    method: Literal["iid", "dirichlet", "pathological", "site"] = "iid"
+    clients: int = Field(default=3, ge=1)
+    alpha: Positive = 0.5
+    shards_per_client: int = Field(default=2, ge=1)
+
+
+class CandidatesConfig(Section):
+    """How many records the membership game asks about, at most; it asks about as many of one kind
+    as of the other, so the smaller number decides.
+    """
+
+    members: int = Field(default=10_000, ge=1)
+    nonmembers: int = Field(default=10_000, ge=1)

@@ -119,8 +119,12 @@ class Observation:
         weights: The global model that the clients started from.
         update: New weights minus old, the mean over ``clients`` by their shares.
         learning_rate: Of each step that turned gradients into the update.
-        steps: Local steps behind it, in a probe each on all of its records; momentum as in the
-            recipe.
+        steps: Local steps behind it; momentum as in the recipe.
+        batch: Records of each client in a step of a probe, every record in one step an epoch; None:
+            each step is on all of them. Unknown of a round.
+        order: Auxiliary knowledge, where batches come from a public seed: the batch of each of a
+            client's records in each epoch, shape (clients, epochs, records). Records are anonymous
+            places. None: the hospitals alone know.
     """
 
     name: str
@@ -132,6 +136,8 @@ class Observation:
     update: Weights
     learning_rate: float
     steps: int = 1
+    batch: int | None = None
+    order: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from audit.core.views import Observation, WireMessage
 from audit.disclosure.background import cell_architecture
 from audit.formats.parcels import read_parcel, read_weights
 from audit.store.run import CellDirectory
+from training.batch_order import public_order
 from training.journal import read_update, session_folder, stored_state
 from training.models import TorchArchitecture
 from training.plan import probe_sessions
@@ -33,12 +34,16 @@ class Session:
         round: Its round, or the round before which the probe was made.
         records: Records of each client in a probe; None for a round.
         steps: Local steps of each client.
+        batch: Records of each step of a probe; None for all, and for a round.
+        public_order: Whether the public seed says which record is in which batch.
     """
 
     name: str
     round: int
     records: int | None
     steps: int
+    batch: int | None = None
+    public_order: bool = False
 
 
 class Recording:
@@ -77,7 +82,14 @@ class Recording:
     def probes(self) -> list[Session]:
         """All probes."""
         return [
-            Session(probe.name, probe.round, probe.records, probe.steps)
+            Session(
+                probe.name,
+                probe.round,
+                probe.records,
+                probe.steps,
+                probe.batch if probe.batch < probe.records else None,
+                probe.public_order,
+            )
             for probe in probe_sessions(self._config.probes)
         ]
 
@@ -165,6 +177,27 @@ class Recording:
             if session.records is None
             else self._config.probes.rate(schedule, session.round),
             steps=session.steps,
+            batch=session.batch,
+            order=self._order(session, clients),
+        )
+
+    def _order(self, session: Session, clients: tuple[str, ...]) -> NDArray[np.int64] | None:
+        """Return what the public seed says of a probe's batches; None: nothing."""
+        if not session.public_order or session.records is None or session.batch is None:
+            return None
+        epochs = session.steps * session.batch // session.records
+        return np.stack(
+            [
+                public_order(
+                    self._config.seed,
+                    session.name,
+                    client,
+                    records=session.records,
+                    size=session.batch,
+                    epochs=epochs,
+                )
+                for client in clients
+            ]
         )
 
     def _shares(self, clients: tuple[str, ...]) -> tuple[float, ...]:

@@ -30,6 +30,7 @@ from audit.pipeline.audit_cells import EFFORT, AuditCells, AuditEffort
 from audit.pipeline.code import code_digest
 from audit.pipeline.grading import Grader, metrics_of
 from audit.pipeline.hospital_cells import FEDERATIONS, HospitalCells
+from audit.pipeline.inversion_cost import inversion_cost
 from audit.pipeline.leakage import Task, guess_stream, keep_scores, summarise
 from audit.pipeline.record_cells import RecordCells
 from audit.pipeline.references import ReferenceTrainer
@@ -192,7 +193,10 @@ class _Attacks:
         return records
 
     def _cost(self) -> list[str]:
-        """Say what references and audit cells will cost; what stops them is said per attack."""
+        """Say what references, audit cells and inversion will cost.
+
+        What stops references and audit cells is said per attack.
+        """
         said = []
         for need, trainer in self._trainers.items():
             ids = {task.cell.id for task in self._tasks if needed(task.entry) is need}
@@ -203,7 +207,18 @@ class _Attacks:
                 cost = f"no {need}: {error}"
             if cost is not None:
                 said.append(cost)
-        return said
+        new = [task for task in self._tasks if not self._guessed(task)]
+        searched = inversion_cost(self._run, self._config, new, self._options.budget)
+        return [*said, searched] if searched is not None else said
+
+    def _guessed(self, task: Task) -> bool:
+        """Say whether a task that needs nothing trained has its guess already."""
+        path = self._folder(task) / "result.json"
+        if needed(task.entry) is not None or not path.exists():
+            return False
+        views = CellViews(self._run, self._config, task.cell, {})
+        result = read_json(path)
+        return bool(result.get("guessed")) and result.get("key") == self._key(task, views)
 
     def _views(self, cell: CellConfig, tasks: list[Task]) -> CellViews:
         """Train what a cell's attacks need; if that fails, only those fail."""

@@ -37,7 +37,7 @@ def training_cost(config: Config, cells: Sequence[CellConfig], prepared: Prepare
     rounds = sum(cell.schedule.rounds for cell in cells)
     return (
         f"{len(cells)} cells, {rounds} rounds, {len(config.clients)} hospitals: "
-        f"{samples:,} per-record gradients, about {_duration(seconds)} on this machine"
+        f"{samples:,} per-record gradients, about {spoken_duration(seconds)} on this machine"
     )
 
 
@@ -65,5 +65,6 @@ def _rate(cell: CellConfig, prepared: Prepared) -> float:
     return TRIAL / fastest
 
 
-def _duration(seconds: float) -> str:
+def spoken_duration(seconds: float) -> str:
+    """Return seconds or minutes, for people."""
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

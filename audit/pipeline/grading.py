@@ -45,9 +45,11 @@ from audit.scoring import (
     MEMBERSHIP_METRICS,
     Claimed,
     FieldRule,
+    FieldScores,
     Known,
     Origin,
     SliceValues,
+    apart,
     most_exposed,
     roc_points,
     score_attribute,
@@ -59,6 +61,7 @@ from audit.scoring import (
     score_membership,
     score_one_run,
     score_reconstruction,
+    score_rounds,
 )
 from audit.store.run import RunDirectory
 from audit.vault import Vault
@@ -159,6 +162,7 @@ class Grader:
             population=((people.inputs - low) / (high - low)).astype(np.float32),
             labels=people.labels,
             pool=((inputs - low) / (high - low)).astype(np.float32),
+            fields=background.fields,
         )
 
     def _scores(
@@ -187,7 +191,7 @@ class Grader:
             )
         rng = named_generator(self._config.seed, "attack", task.name, "bootstrap")
         if isinstance(guess, LabelCountGuess):
-            return score_labels(
+            counted = score_labels(
                 guess,
                 baseline if isinstance(baseline, LabelCountGuess) else None,
                 self._vault.victims(),
@@ -195,7 +199,11 @@ class Grader:
                 origin,
                 rng=rng,
             )
+            if task.entry.baseline is not None:
+                self._keep(origin, counted.values)
+            return counted.scores
         prior = baseline if isinstance(baseline, ReconstructionGuess) else None
+        guess, rounds = apart(guess)
         found = score_reconstruction(
             guess,
             prior,
@@ -207,13 +215,31 @@ class Grader:
                 task, {one.observation: one.clients for one in guess.reconstructions}
             ),
         )
+        fields = self._fields(task, origin, guess, prior)
         if task.entry.baseline is not None:  # a baseline is no attack
-            self._keep(origin, found.values)
+            of_fields = fields.values if fields else {}
+            self._keep(origin, {n: {**v, **of_fields.get(n, {})} for n, v in found.values.items()})
         public = bool(self._run.record["dataset"]["public"])
         folder = self._run.attack_folder(origin.cell, origin.adversary, origin.attack)
         base = folder if public else self._run.secrets / "panels" / task.name
         write_parcel(base / "panels.safetensors", found.panels)
-        return [*found.scores, *self._fields(task, origin, guess, prior)]
+        return [
+            *found.scores,
+            *(fields.scores if fields else ()),
+            *self._of_rounds(task, origin, rounds),
+        ]
+
+    def _of_rounds(self, task: Task, origin: Origin, guess: ReconstructionGuess) -> list[Score]:
+        """Score reconstructions of training rounds; most attacks make none."""
+        if not guess.reconstructions and not guess.skipped:
+            return []
+        return score_rounds(
+            guess,
+            cell_background(self._config, task.cell, self._run.cell(task.cell.id)).candidates,
+            self._vault.membership(),
+            origin,
+            rng=named_generator(self._config.seed, "attack", task.name, "rounds"),
+        )
 
     def _fields(
         self,
@@ -221,11 +247,11 @@ class Grader:
         origin: Origin,
         guess: ReconstructionGuess,
         baseline: ReconstructionGuess | None,
-    ) -> list[Score]:
+    ) -> FieldScores | None:
         """Score reconstructed tables by field; images have none."""
         background = cell_background(self._config, task.cell, self._run.cell(task.cell.id))
         if not background.fields:
-            return []
+            return None
         return score_fields(
             guess,
             baseline,

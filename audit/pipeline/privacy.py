@@ -13,6 +13,7 @@ from training.accounting import (
     selection_epsilon,
     solve_noise_multiplier,
 )
+from training.plan import probe_sessions
 from training.secagg.threshold import threshold
 
 ASSUMPTIONS = (
@@ -41,7 +42,7 @@ class CellPrivacy:
         claim: For all rounds.
         round_epsilon: An upper bound for one round alone.
         probe_epsilon: What one probe costs a record that is in it: a release of its own; of the
-            probes with the most steps.
+            probes with the most steps on a record (``training.local_plan.LocalPlan.record_steps``).
         selection_epsilon: What an honest choice among the trials that were made would have cost;
             None: nothing was chosen on these records.
     """
@@ -78,9 +79,7 @@ def cell_privacy(config: Config, cell: CellConfig) -> CellPrivacy | None:
         claim=check_claim(whole, delta=delta, target_epsilon=cell.epsilon),
         round_epsilon=pld_epsilon(one, delta=delta, interval=cell.epsilon / 1000),
         probe_epsilon=pld_epsilon(
-            Mechanism(
-                noise_multiplier=sigma, sample_rate=1.0, steps=max(config.probes.local_steps)
-            ),
+            Mechanism(noise_multiplier=sigma, sample_rate=1.0, steps=config.probes.most_uses),
             delta=delta,
         ),
         selection_epsilon=selection_epsilon(whole, delta=delta, trials=trials) if trials else None,
@@ -161,7 +160,8 @@ def probe_overflow(config: Config, cell: CellConfig, noise_multiplier: float) ->
     if not probes.repeats or config.aggregation.protocol == "plain":
         return None
     rate = max(probes.rate(cell.schedule, number) for number in probes.rounds)
-    deviation = rate * noise_multiplier * config.privacy.max_grad_norm / min(probes.batch_sizes)
+    smallest = min(probe.batch for probe in probe_sessions(probes))
+    deviation = rate * noise_multiplier * config.privacy.max_grad_norm / smallest
     if FAR * deviation <= limit:
         return None
     return (

@@ -33,7 +33,8 @@ def probe_bounds(
     """Return the reconstruction-robustness bound of each observation of a probe.
 
     Other hospitals' noise is counted only where every local step is one aggregation: of several
-    steps the server sees the sum of each hospital's own path.
+    steps the server sees the sum of each hospital's own path. A record of a probe in mini-batches
+    is in one step an epoch (``training.local_plan.LocalPlan.record_steps``).
 
     Args:
         config: The whole configuration.
@@ -46,14 +47,15 @@ def probe_bounds(
     """
     if noise_multiplier is None or not cell.private:
         return {}
-    steps = {probe.name: probe.steps for probe in probe_sessions(config.probes)}
+    probes = {probe.name: probe for probe in probe_sessions(config.probes)}
     found = {}
     for name, clients in observations.items():
-        count = steps[name.partition("|")[0]]
-        hidden = hidden_by(config, clients, noise_multiplier) if count == 1 else noise_multiplier
+        probe = probes[name.partition("|")[0]]
+        alone = probe.steps > 1
+        hidden = noise_multiplier if alone else hidden_by(config, clients, noise_multiplier)
         found[name] = {
             metric: stats.reconstruction_bound(
-                1 / among, noise_multiplier=hidden, sample_rate=1.0, steps=count
+                1 / among, noise_multiplier=hidden, sample_rate=1.0, steps=probe.uses
             )
             for metric, among in POOLS.items()
         }

@@ -160,7 +160,7 @@ def bundle_files(run: RunDirectory, record: EvidenceRecord) -> dict[str, bytes]:
         "table.csv": (run.path / "table.csv").read_bytes(),
         "table.tex": render_latex(record),
         "mlbom.cdx.json": render_mlbom(record),
-        "dp-registry.yaml": render_registry_entry(record),
+        "dp-registry.yaml": render_registry_entry(record, run.config.roles.release_cell),
     }
     files |= {f"attacks/{name}.json": _json(found) for name, found in _by_attack(facts).items()}
     files |= {

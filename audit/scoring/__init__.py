@@ -11,6 +11,7 @@ from audit.scoring.exposure import most_exposed as most_exposed
 from audit.scoring.exposure import roc_points as roc_points
 from audit.scoring.fields import FIELD_METRICS as FIELD_METRICS
 from audit.scoring.fields import FieldRule as FieldRule
+from audit.scoring.fields import FieldScores as FieldScores
 from audit.scoring.fields import score_fields as score_fields
 from audit.scoring.groups import GroupScores as GroupScores
 from audit.scoring.groups import score_groups as score_groups
@@ -22,6 +23,7 @@ from audit.scoring.inversion import INVERSION_METRICS as INVERSION_METRICS
 from audit.scoring.inversion import InversionScores as InversionScores
 from audit.scoring.inversion import score_reconstruction as score_reconstruction
 from audit.scoring.labels import LABEL_METRICS as LABEL_METRICS
+from audit.scoring.labels import LabelScores as LabelScores
 from audit.scoring.labels import score_labels as score_labels
 from audit.scoring.membership import MEMBERSHIP_METRICS as MEMBERSHIP_METRICS
 from audit.scoring.membership import score_membership as score_membership
@@ -30,6 +32,8 @@ from audit.scoring.origin import unmeasured as unmeasured
 from audit.scoring.probes import POOLS as POOLS
 from audit.scoring.probes import Known as Known
 from audit.scoring.probes import SliceValues as SliceValues
+from audit.scoring.rounds import apart as apart
+from audit.scoring.rounds import score_rounds as score_rounds
 from audit.scoring.strongest import STRONGEST as STRONGEST
 from audit.scoring.strongest import Guesses as Guesses
 from audit.scoring.strongest import score_strongest as score_strongest

@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.core.guesses import Reconstruction, ReconstructionGuess
-from audit.scoring.probes import Known, ProbeTruth, size_of
+from audit.scoring.fields import typical_record
+from audit.scoring.probes import MEAN, MEDIAN, Known, ProbeTruth, size_of
 
-MEAN, CLASS_MEAN, OTHER = "the mean record", "the class mean", "another record of the class"
+CLASS_MEAN, OTHER = "the class mean", "another record of the class"
 RANDOM, ANOTHER = "the attack on a random gradient", "the attack on another update"
 TOLD_THE_CLASS = (CLASS_MEAN, OTHER)
 """Baselines that know the true class: they compete for pixels, and not for labels."""
@@ -49,6 +50,9 @@ class Baselines:
             frequent = np.full(count, np.bincount(known.labels).argmax(), dtype=np.int64)
             overall = known.population.mean(axis=0)
             found[MEAN] = np.repeat(overall[None], count, axis=0), frequent
+            if known.fields:
+                median = typical_record(known.fields, known.population).astype(np.float32)
+                found[MEDIAN] = np.repeat(median[None], count, axis=0), frequent
             of_class = [
                 known.population[known.labels == label].mean(axis=0)
                 if (known.labels == label).any()
@@ -68,4 +72,4 @@ class Baselines:
 
 def scaled_already(baseline: str) -> bool:
     """Say whether a baseline's records are on a scale from 0 to 1."""
-    return baseline in {MEAN, CLASS_MEAN, OTHER}
+    return baseline in {MEAN, MEDIAN, CLASS_MEAN, OTHER}

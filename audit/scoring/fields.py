@@ -1,8 +1,8 @@
 """Scores of reconstructed tables' records by field: how many numbers and categories are right."""
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,16 @@ from audit.core.fields import Field, FieldKind
 from audit.core.guesses import Reconstruction, ReconstructionGuess
 from audit.core.parcel import Parcel
 from audit.core.scores import Outcome, Score
-from audit.scoring.origin import CONFIDENCE, Origin, interval_fields
-from audit.scoring.probes import record_range, size_of
+from audit.scoring.origin import Origin, interval_fields
+from audit.scoring.probes import (
+    MEAN,
+    MEDIAN,
+    SliceValues,
+    kept_values,
+    mean_over_updates,
+    record_range,
+    size_of,
+)
 
 FIELD_METRICS = ("field_accuracy",)
 
@@ -33,10 +41,12 @@ class FieldRule:
     Args:
         fields: Of the records.
         tolerances: How far off a column's number may be, input units, shape (columns,).
+        typical: The population's median record (``typical_record``), input units, shape (columns,).
     """
 
     fields: tuple[Field, ...]
     tolerances: NDArray[np.float64]
+    typical: NDArray[np.float64]
 
     @classmethod
     def of(cls, fields: tuple[Field, ...], population: NDArray[np.float32]) -> "FieldRule":
@@ -48,7 +58,11 @@ class FieldRule:
         if not len(population):
             raise ValueError("the population is empty, expected records whose spread is known")
         spread = population.astype(np.float64).std(axis=0)
-        return cls(fields=fields, tolerances=TOLERANCE * spread + ROUNDING)
+        return cls(
+            fields=fields,
+            tolerances=TOLERANCE * spread + ROUNDING,
+            typical=typical_record(fields, population),
+        )
 
     def right(
         self, rebuilt: NDArray[np.floating], truth: NDArray[np.floating]
@@ -70,6 +84,44 @@ class FieldRule:
         return np.stack(columns, axis=1).astype(np.float64)
 
 
+@dataclass(frozen=True, kw_only=True)
+class FieldScores:
+    """Scores of reconstructed tables.
+
+    Args:
+        scores: One for each probe size; higher leaks more.
+        values: Probe size to metric to the values behind its score; patients' data.
+    """
+
+    scores: list[Score]
+    values: Mapping[str, Mapping[str, SliceValues]]
+
+
+def typical_record(
+    fields: tuple[Field, ...], population: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """Return the record of medians, and of each category's most frequent value.
+
+    Where columns are skewed it has more fields right than the mean record.
+
+    Args:
+        fields: Of the records.
+        population: Public records, shape (population, columns).
+
+    Returns:
+        Shape (columns,), in the population's unit.
+    """
+    found: NDArray[np.float64] = np.median(population.astype(np.float64), axis=0)
+    for field in fields:
+        if field.kind is FieldKind.CONTINUOUS:
+            continue
+        at = list(field.columns)
+        low, high = population[:, at].min(), population[:, at].max()
+        most = population[:, at].mean(axis=0).argmax()
+        found[at] = np.where(np.arange(len(at)) == most, high, low)
+    return found
+
+
 def score_fields(
     guess: ReconstructionGuess,
     baseline: ReconstructionGuess | None,
@@ -78,7 +130,7 @@ def score_fields(
     origin: Origin,
     *,
     rng: np.random.Generator,
-) -> list[Score]:
+) -> FieldScores:
     """Score reconstructed tables by the fraction of fields that are right.
 
     Reconstructions are matched to the true records by optimal assignment on records scaled to
@@ -87,28 +139,38 @@ def score_fields(
 
     Args:
         guess: What was rebuilt.
-        baseline: The prior-only guess on the same probes; its mean is the chance level.
+        baseline: The prior-only guess on the same probes. The chance level is the better of its
+            mean and that of the median record.
         victims: The truth, from the vault.
         rule: When a field is right.
         origin: Where the guess came from.
         rng: For the bootstrap.
-
-    Returns:
-        One score for each probe size; higher leaks more.
     """
     beside = {r.observation: r for r in (baseline.reconstructions if baseline else ())}
     groups: dict[str, list[Reconstruction]] = defaultdict(list)
     for reconstruction in guess.reconstructions:
         groups[size_of(reconstruction.observation)].append(reconstruction)
-    scores = []
+    scores, kept = [], {}
     for name, reconstructions in sorted(groups.items()):
         values = [_right(r, victims, rule) for r in reconstructions]
-        others = [
-            _right(beside[r.observation], victims, rule)
-            for r in reconstructions
-            if r.observation in beside
-        ]
-        scores.append(_mean_score(origin, name, values, others, rng=rng))
+        typical = [_right(_repeated(r, rule.typical), victims, rule) for r in reconstructions]
+        means = {MEDIAN: float(np.concatenate(typical).mean())}
+        prior = [beside[r.observation] for r in reconstructions if r.observation in beside]
+        if prior:
+            right = [_right(one, victims, rule) for one in prior]
+            means[MEAN] = float(np.concatenate(right).mean())
+        best = max(means, key=lambda which: means[which])
+        kept[name] = {FIELD_METRICS[0]: kept_values(values, means[best])}
+        interval = mean_over_updates(values, limits=(0.0, 1.0), rng=rng)
+        scores.append(
+            origin.score(
+                FIELD_METRICS[0],
+                slice=name,
+                chance=means[best],
+                reason=f"best baseline: {best}",
+                **interval_fields(interval),
+            )
+        )
     skipped: dict[str, str] = {}
     for observation, reason in guess.skipped.items():
         skipped.setdefault(size_of(observation), reason)
@@ -117,7 +179,13 @@ def score_fields(
         for name, reason in sorted(skipped.items())
         if name not in groups
     ]
-    return scores
+    return FieldScores(scores=scores, values=kept)
+
+
+def _repeated(one: Reconstruction, record: NDArray[np.float64]) -> Reconstruction:
+    """Return the same record in the place of all that were rebuilt."""
+    rows = np.repeat(record[None].astype(np.float32), len(one.records), axis=0)
+    return replace(one, records=rows)
 
 
 def _right(reconstruction: Reconstruction, victims: Parcel, rule: FieldRule) -> NDArray[np.float64]:
@@ -128,32 +196,3 @@ def _right(reconstruction: Reconstruction, victims: Parcel, rule: FieldRule) -> 
     low, high = record_range(victims)
     order = stats.match((reconstruction.records - low) / (high - low), (truth - low) / (high - low))
     return rule.right(reconstruction.records[order], truth).ravel()
-
-
-def _mean_score(
-    origin: Origin,
-    slice_name: str,
-    values: Sequence[NDArray[np.float64]],
-    others: Sequence[NDArray[np.float64]],
-    *,
-    rng: np.random.Generator,
-) -> Score:
-    flat = np.concatenate(values)
-    if len(values) == 1:
-        interval = stats.Interval(
-            value=float(flat.mean()),
-            low=0.0,
-            high=1.0,
-            confidence=CONFIDENCE,
-            n=1,
-            method="one update: the metric's whole range",
-        )
-    else:
-        clusters = np.repeat(np.arange(len(values)), [len(v) for v in values])
-        interval = stats.cluster_mean_interval(
-            flat, clusters, CONFIDENCE, rng=rng, limits=(0.0, 1.0)
-        )
-    chance = float(np.concatenate(others).mean()) if others else None
-    return origin.score(
-        FIELD_METRICS[0], slice=slice_name, chance=chance, **interval_fields(interval)
-    )

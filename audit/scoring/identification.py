@@ -87,7 +87,7 @@ def score_identification(
                     origin, metric, slice_name, found, chance=1 / count, bound=bound, rng=rng
                 )
             )
-            single = all(len(one) == 1 for one in found) and "steps" not in slice_name
+            single = all(len(one) == 1 for one in found) and slice_name.count("/") == 1
             if single and bound is not None and (record is None or metric == HUNDRED):
                 named = int(sum(one[0] for one in found))
                 record = _audited(

@@ -12,9 +12,11 @@ from audit.core.guesses import ReconstructionGuess
 from audit.core.metrics import METRICS, Direction
 from audit.core.parcel import Parcel
 from audit.core.scores import Outcome, Score
-from audit.scoring.baselines import CLASS_MEAN, MEAN, TOLD_THE_CLASS, Baselines, scaled_already
+from audit.scoring.baselines import CLASS_MEAN, TOLD_THE_CLASS, Baselines, scaled_already
+from audit.scoring.learned import LPIPS, MOST_LPIPS, Learned, learned_metric
 from audit.scoring.origin import Origin, interval_fields
 from audit.scoring.probes import (
+    MEAN,
     POOLS,
     Known,
     ProbeTruth,
@@ -32,8 +34,13 @@ MOST_PSNR = 100.0
 """A perfect reconstruction has infinite PSNR; it counts as this many dB."""
 
 GAIN = "ssim_over_baseline"
-INVERSION_METRICS = ("ssim", GAIN, "psnr", "mse", "label_accuracy", *POOLS)
-_LIMITS = {"ssim": (-1.0, 1.0), GAIN: (-2.0, 2.0), "psnr": (0.0, MOST_PSNR)}
+INVERSION_METRICS = ("ssim", GAIN, "psnr", "mse", LPIPS, "label_accuracy", *POOLS)
+_LIMITS = {
+    "ssim": (-1.0, 1.0),
+    GAIN: (-2.0, 2.0),
+    "psnr": (0.0, MOST_PSNR),
+    LPIPS: (0.0, MOST_LPIPS),
+}
 NO_IMAGES = "the records are no images"
 
 Values = dict[str, NDArray[np.float64]]
@@ -74,6 +81,7 @@ def score_reconstruction(
     rng: np.random.Generator,
     known: Known | None = None,
     bounds: dict[str, dict[str, float]] | None = None,
+    learned: Learned | None = None,
 ) -> InversionScores:
     """Score reconstructions against the probes' records, apart for each probe size.
 
@@ -90,7 +98,9 @@ def score_reconstruction(
         rng: For the bootstrap.
         known: Population and pool; None: the run kept no pool.
         bounds: Observation to identification metric to the most that the mechanism allows.
+        learned: A learned distance; None: whatever this machine has.
     """
+    extra = learned or learned_metric()
     baselines = Baselines(guess, known)
     prior = {one.observation: one for one in baseline.reconstructions} if baseline else {}
     measured: dict[str, _Measured] = {}
@@ -104,7 +114,7 @@ def score_reconstruction(
             other = prior[one.observation]
             beside[MEAN] = scaled(other.records, victims), other.labels
         measured[one.observation] = _measure(
-            scaled(one.records, victims), one.labels, truth, beside, known
+            scaled(one.records, victims), one.labels, truth, beside, known=known, extra=extra
         )
     groups: dict[str, list[str]] = defaultdict(list)
     for name in measured:
@@ -114,7 +124,9 @@ def score_reconstruction(
     for slice_name, names in sorted(groups.items()):
         group = [measured[name] for name in names]
         allowed = (bounds or {}).get(names[0], {})
-        found, kept[slice_name] = _group_scores(origin, slice_name, group, allowed, rng=rng)
+        found, kept[slice_name] = _group_scores(
+            origin, slice_name, group, allowed, rng=rng, without=extra.reason
+        )
         scores += found
     scores += _skipped_scores(guess, origin, set(groups))
     panels = {
@@ -130,20 +142,25 @@ def _measure(
     labels: NDArray[np.int64],
     truth: ProbeTruth,
     beside: dict[str, tuple[NDArray[np.float32], NDArray[np.int64]]],
+    *,
     known: Known | None,
+    extra: Learned,
 ) -> _Measured:
     order = stats.match(records, truth.inputs)
     panels = {"truth": truth.inputs, "reconstruction": records[order]}
     others = {}
     for name, (rebuilt, theirs) in beside.items():
-        others[name] = _values(rebuilt, theirs, truth, known)
+        others[name] = _values(rebuilt, theirs, truth, known, extra)
     picture = CLASS_MEAN if CLASS_MEAN in beside else next(iter(beside), None)
     if picture is not None:
         rebuilt = beside[picture][0]
         panels["baseline"] = rebuilt[stats.match(rebuilt, truth.inputs)]
     fewest = 0 if truth.decoys is None else int((truth.decoys >= 0).sum(axis=1).min())
     return _Measured(
-        values=_values(records, labels, truth, known), beside=others, panels=panels, decoys=fewest
+        values=_values(records, labels, truth, known, extra),
+        beside=others,
+        panels=panels,
+        decoys=fewest,
     )
 
 
@@ -152,6 +169,7 @@ def _values(
     labels: NDArray[np.int64],
     truth: ProbeTruth,
     known: Known | None,
+    extra: Learned,
 ) -> Values:
     """Return every metric of each true record that can be measured."""
     order = stats.match(records, truth.inputs)
@@ -163,6 +181,8 @@ def _values(
     }
     if truth.inputs.ndim == 4:
         values["ssim"] = np.array([stats.ssim(a, b, 1.0) for a, b in pairs])
+        if extra.distance is not None:
+            values[LPIPS] = extra.distance(records[order], truth.inputs)
     if known is not None and truth.decoys is not None:
         for metric, count in POOLS.items():
             rows = truth.decoys[:, : count - 1]
@@ -202,6 +222,7 @@ def _group_scores(
     bounds: dict[str, float],
     *,
     rng: np.random.Generator,
+    without: str | None,
 ) -> tuple[list[Score], dict[str, SliceValues]]:
     shared = set.intersection(*(set(one.beside) for one in group))
     beside = {
@@ -220,8 +241,10 @@ def _group_scores(
             scores.append(too_few_decoys(origin, metric, slice_name, fewest))
             continue
         if source not in group[0].values:
+            images = "ssim" in group[0].values
+            reason = without if images and metric == LPIPS else NO_IMAGES
             scores.append(
-                origin.score(metric, slice=slice_name, outcome=Outcome.NOT_RUN, reason=NO_IMAGES)
+                origin.score(metric, slice=slice_name, outcome=Outcome.NOT_RUN, reason=reason)
             )
             continue
         values = [one.values[source] for one in group]

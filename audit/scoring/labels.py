@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,13 +12,26 @@ from audit.core.guesses import LabelCountGuess
 from audit.core.parcel import Parcel
 from audit.core.scores import Outcome, Score
 from audit.scoring.origin import CONFIDENCE, Origin, interval_fields
-from audit.scoring.probes import size_of
+from audit.scoring.probes import SliceValues, kept_values, size_of
 
 LABEL_METRICS = ("label_accuracy",)
 ROUNDS = "rounds"
 """Slice of the class shares of whole hospitals; their observations' names start with it."""
 
 NO_COUNTS = "this run was trained before hospitals' class counts were kept: train it again"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelScores:
+    """Scores of label counts.
+
+    Args:
+        scores: One for each probe size, and for the rounds.
+        values: Probe size to metric to the values behind its score; patients' data.
+    """
+
+    scores: list[Score]
+    values: Mapping[str, Mapping[str, SliceValues]]
 
 
 def score_labels(
@@ -28,7 +42,7 @@ def score_labels(
     origin: Origin,
     *,
     rng: np.random.Generator,
-) -> list[Score]:
+) -> LabelScores:
     """Score label counts, apart for each probe size and for the rounds.
 
     Of a probe: sum over classes of min(guessed, true), over the records: the part of the labels
@@ -55,7 +69,7 @@ def score_labels(
             groups[_slice(name)].append(name)
     for name, reason in guess.skipped.items():
         reasons.setdefault(_slice(name), reason)
-    scores = []
+    scores, kept = [], {}
     for part, names in sorted(groups.items()):
         values = [_agreement(guess, name, victims, hospitals) for name in names]
         others = [
@@ -64,13 +78,17 @@ def score_labels(
             if baseline is not None and name in baseline.counts
         ]
         chance = float(np.mean(others)) if others else None
+        if part != ROUNDS:
+            each = [np.array([value]) for value in values]
+            kept[part] = {"label_accuracy": kept_values(each, chance)}
         fields = interval_fields(_interval(np.array(values), rng))
         scores.append(origin.score("label_accuracy", slice=part, chance=chance, **fields))
-    return scores + [
+    scores += [
         origin.score("label_accuracy", slice=part, outcome=Outcome.NOT_RUN, reason=reason)
         for part, reason in sorted(reasons.items())
         if part not in groups
     ]
+    return LabelScores(scores=scores, values=kept)
 
 
 def _agreement(

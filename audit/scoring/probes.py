@@ -6,12 +6,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit import stats
+from audit.core.fields import Field
 from audit.core.parcel import Parcel
 from audit.core.scores import Outcome, Score
 from audit.scoring.origin import CONFIDENCE, Origin, interval_fields
 
 POOLS = {"identification_rate_10": 10, "identification_rate_100": 100}
 """Metric to the candidates among which the true record is: itself and decoys of its class."""
+
+
+MEAN, MEDIAN = "the mean record", "the median record"
+"""Baselines that are one record for everyone; of a category the median is the most frequent."""
+
+_PARTS = {"s": "steps", "m": "mini", "e": "epochs"}
+"""First letter of a part of a probe's name to the part of its slice."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,11 +30,13 @@ class Known:
         population: Shape (population, *record shape).
         labels: Of the population, same length.
         pool: Shape (pool, *record shape).
+        fields: Of tables' records; empty: the records are no tables.
     """
 
     population: NDArray[np.float32]
     labels: NDArray[np.int64]
     pool: NDArray[np.float32]
+    fields: tuple[Field, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,13 +124,18 @@ def size_of(observation: str) -> str:
     """Return an observation's slice.
 
     ``round-001/probe-b4-r0|hospital-1`` is of ``round-1/batch-4``, and of several steps, as in
-    ``probe-b4-s5-r0``, of ``round-1/batch-4/steps-5``.
+    ``probe-b4-s5-r0``, of ``round-1/batch-4/steps-5``. In mini-batches, ``probe-b8-m4-e5-r0`` is of
+    ``round-1/batch-8/mini-4/epochs-5``, with ``/order-known`` where the adversary knows the order.
     """
     session = observation.partition("|")[0]
     round_name, _, probe = session.partition("/")
     size, *rest = probe.split("-")[1:]
-    steps = [f"/steps-{part[1:]}" for part in rest if part.startswith("s")]
-    return f"round-{int(round_name[-3:])}/batch-{size[1:]}{''.join(steps)}"
+    kind = [
+        "/order-known" if part == "open" else f"/{_PARTS[part[0]]}-{part[1:]}"
+        for part in rest
+        if part[0] in _PARTS or part == "open"
+    ]
+    return f"round-{int(round_name[-3:])}/batch-{size[1:]}{''.join(kind)}"
 
 
 def mean_over_updates(

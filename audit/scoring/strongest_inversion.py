@@ -16,6 +16,7 @@ SUMMARISED = {
     **dict.fromkeys(POOLS, (0.0, 1.0)),
     GAIN: (-2.0, 2.0),
     "label_accuracy": (0.0, 1.0),
+    "field_accuracy": (0.0, 1.0),
 }
 """Metric to its range."""
 
@@ -93,5 +94,9 @@ def _largest(
 
 def _size(name: str) -> tuple[int, ...]:
     """``round-1/batch-4`` is (1, 4, 1), of one step: by steps, then records, then round."""
-    numbers = {kind: int(n) for kind, _, n in (part.rpartition("-") for part in name.split("/"))}
-    return numbers.get("steps", 1), numbers.get("batch", 0), numbers.get("round", 0)
+    parts = [part.rpartition("-") for part in name.split("/")]
+    numbers = {kind: int(n) for kind, _, n in parts if n.isdigit()}
+    records = numbers.get("batch", 0)
+    epochs, mini = numbers.get("epochs", 1), numbers.get("mini", records or 1)
+    steps = numbers.get("steps", epochs * records // mini if records else 1)
+    return steps, records, numbers.get("round", 0)

@@ -11,6 +11,7 @@ from audit.core.config import ModelConfig
 from audit.core.randomness import named_generator
 from audit.core.views import Background, Observation, Recipe, Records, ServerView
 from audit.scoring.probes import Known
+from training.batch_order import batches, public_order
 from training.dp_sgd import train_locally
 from training.local_plan import LocalPlan
 from training.models import TorchArchitecture, architecture
@@ -49,10 +50,16 @@ def made(
     steps: int = 1,
     momentum: float = 0.0,
     hospitals: int = 1,
+    mini: int | None = None,
+    known: bool = True,
     built: TorchArchitecture = MLP,
     seed: int = 1,
 ) -> tuple[ServerView, list[np.ndarray]]:
-    """Return a view of updates by the project's own local training, and the records in each."""
+    """Return a view of updates by the project's own local training, and the records in each.
+
+    With ``mini`` the steps are on so many records each, in an order that the view tells if
+    ``known``.
+    """
     rng = named_generator(seed, "probes")
     weights = built.initial(seed)
     background = Background(
@@ -75,12 +82,16 @@ def made(
     probes, victims = [], []
     for number in range(updates):
         chosen = rng.permutation(POOL)[: batch * hospitals].reshape(hospitals, batch)
-        sent = []
+        sent, orders = [], []
         for h, part in enumerate(chosen):
+            if mini is not None:
+                of = {"records": batch, "size": mini, "epochs": steps * mini // batch}
+                orders.append(public_order(seed, str(number), str(h), **of))
             plan = LocalPlan(
+                batches=batches(orders[-1]) if orders else None,
                 steps=steps,
                 sample_rate=1.0,
-                expected_batch_size=float(batch),
+                expected_batch_size=float(mini or batch),
                 learning_rate=0.5,
                 momentum=momentum,
                 noise_multiplier=noise_multiplier or (None if max_grad_norm is None else 1e-9),
@@ -108,6 +119,8 @@ def made(
                 update=built.unflatten(np.mean(sent, axis=0)),
                 learning_rate=0.5,
                 steps=steps,
+                batch=mini,
+                order=np.stack(orders) if orders and known else None,
             )
         )
         victims.append(chosen.ravel())

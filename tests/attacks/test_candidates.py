@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, norm
 
-from attacks.attack import Budget
+from attacks.attack import Budget, gradient_of
 from attacks.inversion.candidates import build
+from attacks.inversion.others import others
+from audit.core.config import ModelConfig
 from audit.core.errors import ViewError
 from audit.core.model import GradientProducts
 from audit.core.randomness import named_generator
 from audit.core.views import Background, Observation, Records, ServerView
 from audit.stats import reconstruction_bound
+from training.models import architecture
 
 
 def ranks(view: ServerView, victims: list[np.ndarray], among: int) -> np.ndarray:
@@ -47,6 +50,45 @@ def test_most_records_of_a_batch_are_named_and_through_a_sum_too():
     assert ranks(view, victims, 100).mean() > 0.5
 
 
+@pytest.mark.parametrize(("shape", "least"), [({"batch": 4}, 0.75), ({"hospitals": 3}, 0.8)])
+def test_other_records_are_told_apart_by_how_the_population_spreads(shape, least):
+    built = architecture(ModelConfig(name="simple-cnn"), (1, 8, 8), 10)
+    view, victims = probes.made(updates=12, built=built, **shape)
+    assert ranks(view, victims, 100).mean() > least
+
+
+def test_where_noise_is_far_larger_than_others_it_is_the_closed_form():
+    view, _ = probes.made(updates=6, batch=4, noise_multiplier=400.0, max_grad_norm=1.0)
+    background, weights = view.background, view.probes[0].weights
+    mean = others(background, weights).mean
+    guess = build(Budget.QUICK).guess(view, named_generator(1, "candidates"))
+    for scores, one in zip(guess.scores, view.probes, strict=True):
+        rest = {n: (g - 0.75 * mean[n]).astype(np.float32) for n, g in gradient_of(one).items()}
+        pool = background.pool
+        found = background.architecture.gradient_products(weights, pool.inputs, pool.labels, [rest])
+        factors = np.minimum(1, 1 / found.norms)
+        plain = factors * found.products[:, 0] - (factors * found.norms) ** 2 / 8
+        assert np.corrcoef(scores, plain)[0, 1] > 0.999
+
+
+def test_the_spread_of_others_is_measured_on_other_records_than_its_directions():
+    view, _ = probes.made(updates=1)
+    background, weights = view.background, view.probes[0].weights
+    found = others(background, weights)
+    names = list(found.mean)
+    basis = np.stack([np.concatenate([d[n].ravel() for n in names]) for d in found.directions])
+    assert np.allclose(basis @ basis.T, np.eye(len(basis)), atol=1e-3)
+    new = probes.records(probes.POOL[:300])
+    products = background.architecture.gradient_products(
+        weights, new.inputs, new.labels, [*found.directions, found.mean]
+    ).products
+    centre = basis @ np.concatenate([found.mean[n].ravel() for n in names])
+    seen = np.square(products[:, :-1] - centre).mean(axis=0)
+    assert found.variances.sum() == pytest.approx(seen.sum(), rel=0.15)
+    top = np.argsort(-found.variances)[:5]
+    assert found.variances[top] == pytest.approx(seen[top], rel=0.5)
+
+
 def test_several_steps_are_named_as_well():
     view, victims = probes.made(updates=20, steps=4)
     assert ranks(view, victims, 100).mean() > 0.8
@@ -60,8 +102,9 @@ def test_noise_that_blinds_pixels_still_lets_it_name_records_but_never_above_the
     assert interval.low > 0.1 and interval.low <= bound
 
 
-def test_noise_alone_is_at_chance():
-    view, victims = probes.made(updates=200)
+@pytest.mark.parametrize(("updates", "batch"), [(200, 1), (60, 4)])
+def test_noise_alone_is_at_chance(updates, batch):
+    view, victims = probes.made(updates=updates, batch=batch)
     hits = ranks(probes.drowned(view), victims, 10)
     assert binomtest(int(hits.sum()), len(hits), 0.1).pvalue > 0.001
 

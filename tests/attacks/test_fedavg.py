@@ -9,6 +9,7 @@ import torch
 
 from attacks.attack import Budget, gradient_of
 from attacks.inversion import fedavg
+from attacks.inversion.batch_order import dealt, layout_of
 from attacks.inversion.dummies import DummyGradients
 from attacks.inversion.fedavg import FedAvgInversion, UnrolledTraining
 from attacks.inversion.inverting_gradients import CosineMatching
@@ -41,6 +42,72 @@ def test_unrolled_training_is_what_hospitals_really_send(steps, momentum, norm, 
         assert float((row - target).norm() / target.norm()) < 1e-3
 
 
+@pytest.mark.parametrize(
+    ("steps", "momentum", "norm", "hospitals"),
+    [(2, 0.0, None, 1), (6, 0.5, None, 2), (4, 0.0, 0.3, 1), (6, 0.9, 0.3, 3)],
+)
+def test_unrolled_mini_batches_in_a_known_order_are_what_hospitals_really_send(
+    steps, momentum, norm, hospitals
+):
+    view, victims = probes.made(
+        updates=2,
+        batch=4,
+        mini=2,
+        steps=steps,
+        momentum=momentum,
+        max_grad_norm=norm,
+        hospitals=hospitals,
+    )
+    sent = UnrolledTraining(view.background, view.probes[0])
+    x, y, shares = sets(victims, np.full(4 * hospitals, 1 / (4 * hospitals)))
+    layout = layout_of(view.probes, restarts=1, in_steps=True)
+    assert layout.dummies == 4 * hospitals
+    with torch.no_grad():
+        found = sent(*layout.used(x, y), shares)
+        other = sent(*layout.used(x.flip(1), y.flip(1)), shares)
+    for one, row, wrong in zip(view.probes, found, other, strict=True):
+        target = sent.target(gradient_of(one))
+        assert float((row - target).norm() / target.norm()) < 1e-3
+        assert float((wrong - target).norm() / target.norm()) > 5e-3
+
+
+def test_an_unknown_order_has_a_dummy_an_epoch_and_true_records_in_any_order_agree():
+    view, victims = probes.made(updates=1, batch=4, mini=2, steps=6, hospitals=2, known=False)
+    assert view.probes[0].order is None
+    rng = np.random.default_rng(1)
+    read = probes.LABELS[victims[0]][None]
+    layout = layout_of(view.probes, restarts=3, in_steps=True)
+    labels = dealt(read, layout, times=3, rng=rng)
+    assert (layout.dummies, labels.shape) == (24, (3, 24))
+    by_epoch = labels.reshape(3, 2, 3, 4)
+    assert (np.sort(by_epoch, axis=3) == np.sort(by_epoch[:, :, :1], axis=3)).all()
+    order = np.concatenate([h * 4 + rng.permutation(4) for h in (0, 1) for _ in range(3)])
+    x = torch.from_numpy(probes.INPUTS[victims[0][order]])[None]
+    kinds = probes.LABELS[victims[0][order]]
+    hot = torch.from_numpy(HOT[kinds])[None]
+    assert float(layout.disagreement(x, hot)) == pytest.approx(0, abs=1e-10)
+    assert float(layout.disagreement(torch.rand(x.shape), hot)) > 0.01
+    merged, of = layout.merged(x[0], kinds)
+    assert np.allclose(
+        merged.numpy(), probes.INPUTS[victims[0][order[[*range(4), *range(12, 16)]]]]
+    )
+    assert (of == kinds[[*range(4), *range(12, 16)]]).all()
+
+
+def test_mini_batches_are_rebuilt_and_a_naive_gradient_rebuilds_none():
+    view, victims = probes.made(updates=4, batch=4, mini=2, steps=2)
+    found = rebuilt(view, victims, unrolled=True)
+    assert found < probes.prior_error(victims) / 4
+    assert found < rebuilt(view, victims, unrolled=False) / 2
+    assert rebuilt(probes.drowned(view), victims, unrolled=True) > probes.prior_error(victims)
+
+
+def test_epochs_of_an_unknown_order_are_rebuilt_better_by_imitating_them():
+    view, victims = probes.made(updates=4, batch=4, mini=2, steps=4, known=False)
+    found = rebuilt(view, victims, unrolled=True)
+    assert found < rebuilt(view, victims, unrolled=False)
+
+
 def test_dummies_send_what_hospitals_send():
     for norm in (None, 0.2):
         view, victims = probes.made(updates=2, batch=3, max_grad_norm=norm)
@@ -53,7 +120,11 @@ def test_dummies_send_what_hospitals_send():
 
 def attack(*, unrolled: bool) -> FedAvgInversion:
     return FedAvgInversion(
-        unrolled=unrolled, solver=CosineMatching(iterations=200), restarts=1, most_records=4
+        unrolled=unrolled,
+        solver=CosineMatching(iterations=200),
+        restarts=1,
+        most_records=4,
+        deals=16,
     )
 
 

@@ -130,7 +130,8 @@ class Victims:
         )
         prior = PriorMean().guess(self.view, named_generator(1, "prior"))
         rule = FieldRule.of(self.data.fields, self.view.background.population.inputs)
-        (score,) = score_fields(guess, prior, truth, rule, ORIGIN, rng=named_generator(1, "boot"))
+        found = score_fields(guess, prior, truth, rule, ORIGIN, rng=named_generator(1, "boot"))
+        (score,) = found.scores
         return score
 
 

@@ -16,6 +16,7 @@ from audit.formats.files import read_json_lines
 from audit.pipeline.attack import AttackOptions, attack
 from audit.pipeline.train import TrainOptions, train
 from audit.scoring import FieldRule, Origin, score_fields
+from audit.scoring.fields import typical_record
 
 ORIGIN = Origin(cell="eps-1", adversary="server", attack="some")
 FIELDS = (
@@ -56,10 +57,14 @@ def guessed(*versions: np.ndarray, size: int = 2) -> ReconstructionGuess:
 
 
 def scored(guess: ReconstructionGuess, baseline: ReconstructionGuess | None = None) -> Score:
-    (score,) = score_fields(
+    found = score_fields(
         guess, baseline, victims(len(guess.reconstructions)), RULE, ORIGIN,
         rng=named_generator(1, "b"),
     )  # fmt: skip
+    (score,) = found.scores
+    kept = found.values[score.slice]["field_accuracy"]
+    assert np.mean([np.mean(one) for one in kept.updates]) == score.value
+    assert kept.chance == score.chance
     return score
 
 
@@ -108,12 +113,43 @@ def test_intervals_resample_updates_and_other_probe_sizes_stand_apart() -> None:
     truth = Parcel(
         arrays={**victims(1).arrays, **victims(1, 1).arrays}, fields={"range": [-1.0, 1.0]}
     )
-    scores = score_fields(both, None, truth, RULE, ORIGIN, rng=named_generator(1, "b"))
-    assert [(s.slice, s.outcome, s.reason) for s in scores] == [
-        ("round-1/batch-1", Outcome.EXECUTED, None),
-        ("round-1/batch-2", Outcome.EXECUTED, None),
+    found = score_fields(both, None, truth, RULE, ORIGIN, rng=named_generator(1, "b"))
+    median = "best baseline: the median record"
+    assert [(s.slice, s.outcome, s.reason) for s in found.scores] == [
+        ("round-1/batch-1", Outcome.EXECUTED, median),
+        ("round-1/batch-2", Outcome.EXECUTED, median),
         ("round-1/batch-8", Outcome.NOT_RUN, "8 records: too many"),
     ]
+
+
+SKEWED = np.array(
+    [[-1, 1, -1, -1], [-1, -1, 1, -1], [-0.9, -1, -1, 1], [-0.9, -1, 1, -1], [3, -1, 1, -1]],
+    dtype=np.float32,
+)
+
+
+def test_the_typical_record_is_of_medians_and_of_the_most_frequent_categories() -> None:
+    np.testing.assert_allclose(typical_record(FIELDS, SKEWED), [-0.9, -1, 1, -1], rtol=1e-6)
+    constant = np.full((3, 4), 0.5, np.float32)
+    np.testing.assert_allclose(typical_record(FIELDS, constant), [0.5] * 4)
+
+
+def test_the_median_record_is_the_chance_level_where_it_beats_the_mean() -> None:
+    rule = FieldRule.of(FIELDS, SKEWED)
+    truth = np.array([[-0.95, -1, 1, -1], [-1, -1, 1, -1]], dtype=np.float32)
+    arrays = {f"{probe(0).partition('|')[0]}|h1|inputs": truth}
+    mean = guessed(np.repeat(SKEWED.mean(axis=0)[None], 2, axis=0))
+    found = score_fields(
+        mean,
+        mean,
+        Parcel(arrays=arrays, fields={"range": [-1.0, 3.0]}),
+        rule,
+        ORIGIN,
+        rng=named_generator(1, "b"),
+    )
+    (score,) = found.scores
+    assert (score.value, score.chance) == (0.5, 1.0)
+    assert score.reason == "best baseline: the median record"
 
 
 CONFIG = """

@@ -201,6 +201,8 @@ def test_the_implied_epsilon_rarely_exceeds_the_truth_where_the_best_attack_is_m
     [
         ("round-001/probe-b4-r0|hospital-1", "round-1/batch-4"),
         ("round-012/probe-b16-s5-r1", "round-12/batch-16/steps-5"),
+        ("round-001/probe-b8-m4-e5-r1", "round-1/batch-8/mini-4/epochs-5"),
+        ("round-001/probe-b8-m4-e5-open-r1|h", "round-1/batch-8/mini-4/epochs-5/order-known"),
     ],
 )
 def test_probes_are_grouped_by_size_and_steps(observation: str, slice_name: str) -> None:
@@ -226,6 +228,30 @@ def test_the_strongest_attack_has_an_interval_that_allows_for_the_choice() -> No
     assert found.low is not None and found.high is not None
     assert found.low < alone.low and found.high > alone.high
     assert "largest of 3" in found.method
+
+
+def test_label_counts_and_fields_have_a_strongest_attack_too() -> None:
+    def values(part: float, records: int) -> SliceValues:
+        return SliceValues(updates=((part,) * records,) * 6, chance=0.3)
+
+    measured = {
+        (Adversary.SERVER, "label-counts"): {
+            "round-1/batch-4": {"label_accuracy": values(0.75, 1)}
+        },
+        (Adversary.SERVER, "tabular"): {
+            "round-1/batch-4": {
+                "label_accuracy": values(0.5, 4),
+                "field_accuracy": values(0.9, 4),
+            }
+        },
+    }
+    found = score_strongest_inversion(measured, "eps-1", rng=named_generator(1, "b"))
+    assert {s.metric: (s.by, s.value, s.chance, s.n) for s in found} == {
+        "label_accuracy": ("label-counts", 0.75, 0.3, 6),
+        "field_accuracy": ("tabular", 0.9, 0.3, 6),
+    }
+    labels = next(s for s in found if s.metric == "label_accuracy")
+    assert "largest of 2" in (labels.method or "")
 
 
 def test_the_joint_interval_covers_the_largest_rate() -> None:

@@ -60,8 +60,14 @@ def scored(
         ORIGIN,
         rng=named_generator(1),
     )
-    assert {score.metric for score in found} == {"label_accuracy"}
-    return {score.slice: score for score in found}
+    assert {score.metric for score in found.scores} == {"label_accuracy"}
+    scores = {score.slice: score for score in found.scores}
+    for part, kept in found.values.items():
+        values = kept["label_accuracy"]
+        assert np.mean(values.updates) == pytest.approx(scores[part].value)
+        assert values.chance == scores[part].chance
+    assert "rounds" not in found.values
+    return scores
 
 
 def test_a_probe_s_value_is_the_part_of_its_labels_that_were_recovered() -> None:
