@@ -25,6 +25,7 @@ from reports.page.blocks import Chart
 from reports.page.charts import picture_source
 from reports.page.render import render_html, render_pdf
 from reports.renderings.mlbom import render_mlbom
+from reports.renderings.oscal import render_oscal
 from reports.renderings.registry_entry import render_registry_entry
 from reports.renderings.summary import render_latex, render_summary
 
@@ -160,6 +161,7 @@ def bundle_files(run: RunDirectory, record: EvidenceRecord) -> dict[str, bytes]:
         "table.csv": (run.path / "table.csv").read_bytes(),
         "table.tex": render_latex(record),
         "mlbom.cdx.json": render_mlbom(record),
+        "oscal.assessment-results.json": render_oscal(record),
         "dp-registry.yaml": render_registry_entry(record, run.config.roles.release_cell),
     }
     files |= {f"attacks/{name}.json": _json(found) for name, found in _by_attack(facts).items()}
