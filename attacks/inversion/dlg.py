@@ -87,7 +87,12 @@ class DeepLeakage:
         for size in sizes:
             if size.in_all <= self.most_records and size.steps == 1:
                 most = int(self.iterations * size.in_all**0.5) * 3 // 2
-                total += Work.of(searches=self.restarts, iterations=most, uses=2 * size.in_all)
+                total += Work.of(
+                    searches=self.restarts,
+                    iterations=most,
+                    uses=2 * size.in_all,
+                    calls=self.restarts * most,
+                )
         return total
 
     def _invert(

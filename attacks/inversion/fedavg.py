@@ -184,7 +184,8 @@ class FedAvgInversion:
 
     def _round_work(self, size: ProbeSize) -> Work:
         uses = size.uses if self.unrolled else size.in_all
-        return Work.of(searches=1, iterations=self.solver.iterations, uses=uses)
+        each, steps = self.solver.iterations, size.steps if self.unrolled else 1
+        return Work.of(searches=1, iterations=each, uses=uses, calls=each * steps)
 
     def work(self, background: Background, sizes: Sequence[ProbeSize]) -> Work:
         """Return what probes cost (``work.Searching``); rounds: ``training_work``."""
@@ -207,11 +208,7 @@ class FedAvgInversion:
         skipped = self.unrolled and size.steps == 1
         if skipped or too_costly(each.passes * parameters, self.most_numbers) is not None:
             return NOTHING
-        return Work(
-            searches=observations * each.searches,
-            iterations=observations * each.iterations,
-            passes=observations * each.passes,
-        )
+        return sum((each for _ in range(observations)), NOTHING)
 
     @property
     def _round_search(self) -> Search:

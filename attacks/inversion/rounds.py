@@ -6,9 +6,9 @@ from dataclasses import replace
 from attacks.inversion.work import ProbeSize
 from audit.core.views import Observation, Recipe
 
-MOST_NUMBERS = 5e9
+MOST_NUMBERS = 2e9
 """Gradient entries of dummy records that one round may cost at the standard budget, over all
-iterations: a minute on one core, about."""
+iterations: some 20 s on one core for a perceptron."""
 
 
 def first_and_last(rounds: Sequence[Observation]) -> list[Observation]:

@@ -130,15 +130,21 @@ class Search:
             solver: How dummies are fitted.
             in_steps: Whether local steps are imitated.
         """
-        total = NOTHING
+        total, begun = NOTHING, set[ProbeSize]()
         for size in sizes:
             if size.in_all > self.most_records or self.refuses(size) is not None:
                 continue
             uses = size.uses if in_steps else size.in_all
             tried = max(self.restarts, self.deals if in_steps and size.batch is not None else 0)
             screens = tried if self.screen is not None and tried > self.restarts else 0
+            steps = size.steps if in_steps else 1
             for sets, by in ((self.restarts, solver), (screens, self.screen or solver)):
-                total += Work.of(searches=2 * sets, iterations=by.iterations, uses=uses)
+                # Observations of one kind are searched together: their calls count once.
+                calls = by.iterations * steps if sets and size not in begun else 0
+                total += Work.of(
+                    searches=2 * sets, iterations=by.iterations, uses=uses, calls=calls
+                )
+            begun.add(size)
         return total
 
     def _reason(self, one: Observation) -> str | None:

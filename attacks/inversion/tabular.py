@@ -81,7 +81,9 @@ class Tabular:
         for size in sizes if background.fields else ():
             if size.in_all <= self.most_records and size.steps == 1:
                 each = int(self.iterations * size.in_all**0.5)
-                total += Work.of(searches=self.restarts, iterations=each, uses=2 * size.in_all)
+                total += Work.of(
+                    searches=self.restarts, iterations=each, uses=2 * size.in_all, calls=each
+                )
         return total
 
     def _obstacle(self, probe: Observation, background: Background) -> str | None:

@@ -43,33 +43,38 @@ class Work:
         iterations: Over all searches.
         passes: Gradients of a dummy record that are differentiated again, over all iterations; one
             in double precision counts twice.
+        calls: Times that gradients are asked for, one after the other: searches that run together
+            ask once, local steps each for themselves.
     """
 
     searches: int
     iterations: int
     passes: int
+    calls: int
 
     @classmethod
-    def of(cls, *, searches: int, iterations: int, uses: int) -> "Work":
+    def of(cls, *, searches: int, iterations: int, uses: int, calls: int) -> "Work":
         """Return the work of like searches.
 
         Args:
             searches: How many.
             iterations: Of each.
             uses: Gradients of single records in an iteration.
+            calls: As of all of them.
         """
         total = searches * iterations
-        return cls(searches=searches if iterations else 0, iterations=total, passes=total * uses)
+        return cls(searches=searches, iterations=total, passes=total * uses, calls=calls)
 
     def __add__(self, other: "Work") -> "Work":
         return Work(
             searches=self.searches + other.searches,
             iterations=self.iterations + other.iterations,
             passes=self.passes + other.passes,
+            calls=self.calls + other.calls,
         )
 
 
-NOTHING = Work(searches=0, iterations=0, passes=0)
+NOTHING = Work(searches=0, iterations=0, passes=0, calls=0)
 
 
 @runtime_checkable

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -21,8 +22,8 @@ from audit.store.run import RunDirectory
 from training.models import architecture
 from training.plan import probe_sessions
 
-TIMED_RECORDS = 8
-"""Records of the timed iteration: as many as a search has at a time, about."""
+TIMED = 64
+"""Records of the timed iteration: about as many as searches take at a time."""
 
 
 def inversion_cost(
@@ -37,12 +38,12 @@ def inversion_cost(
         budget: Of every attack.
 
     Returns:
-        One sentence; None where nothing is searched. Seconds are an estimate: one iteration of
-        each kind of cell is timed, and the attacks say how many they make at most.
+        One sentence; None where nothing is searched. Seconds are an estimate, up to a few times
+        off: one iteration of each kind of cell is timed, and the attacks say how many they make.
     """
     total, seconds, parameters = NOTHING, 0.0, 0
     known: dict[str, Background] = {}
-    rates: dict[tuple[str, bool], tuple[float, int]] = {}
+    rates: dict[tuple[str, bool], _Rate] = {}
     for task in tasks:
         attack = task.entry.build(budget)
         if not isinstance(attack, Searching):
@@ -52,9 +53,9 @@ def inversion_cost(
             known[cell.id] = cell_background(config, cell, run.cell(cell.id))
         kind = (f"{cell.model}", cell.private)
         if kind not in rates:
-            rates[kind] = _pass_seconds(known[cell.id], cell, config)
-        each, size = rates[kind]
-        if not size:  # the attack will refuse this model
+            rates[kind] = _rate(known[cell.id], cell, config)
+        rate = rates[kind]
+        if not rate.parameters:  # the attack will refuse this model
             continue
         work = attack.work(known[cell.id], probe_sizes(config, task.adversary))
         if isinstance(attack, FedAvgInversion):
@@ -64,13 +65,11 @@ def inversion_cost(
                 known[cell.id],
                 hospitals=1 if apart else hospitals,
                 observations=ends * (hospitals if apart else 1),
-                parameters=size,
+                parameters=rate.parameters,
             )
-        total, seconds, parameters = (
-            total + work,
-            seconds + work.passes * each,
-            max(parameters, size),
-        )
+        total = total + work
+        seconds += work.passes * rate.of_pass + work.calls * rate.of_call
+        parameters = max(parameters, rate.parameters)
     return _sentence(total, seconds, parameters) if total.searches else None
 
 
@@ -90,26 +89,44 @@ def probe_sizes(config: Config, adversary: Adversary) -> list[ProbeSize]:
     ]
 
 
-def _pass_seconds(background: Background, cell: CellConfig, config: Config) -> tuple[float, int]:
-    """Return the seconds of one dummy record's pass, and the model's parameters; 0 if it has none.
+@dataclass(frozen=True, kw_only=True)
+class _Rate:
+    """What a gradient of dummy records and the way back through it take.
 
-    A pass is its gradient by the cell's recipe, and the way back through that.
+    Args:
+        of_pass: Seconds for each record.
+        of_call: Seconds besides, however many there are.
+        parameters: Of the model; 0 if no gradient leads back to a record.
     """
+
+    of_pass: float = 0.0
+    of_call: float = 0.0
+    parameters: int = 0
+
+
+def _rate(background: Background, cell: CellConfig, config: Config) -> _Rate:
+    """Time one record, and as many as searches take at a time."""
     shape, classes = background.architecture.input_shape, background.architecture.classes
     built = architecture(cell.model, shape, classes)
     try:
         dummies = DummyGradients(background, built.initial(config.seed))
-        records = torch.rand((1, TIMED_RECORDS, *shape)).requires_grad_()
-        labels = torch.eye(classes)[np.arange(TIMED_RECORDS) % classes][None]
-        shares = torch.full((1, TIMED_RECORDS), 1 / TIMED_RECORDS)
-        fastest = float("inf")
-        for _ in range(3):
-            started = time.perf_counter()
-            torch.autograd.grad(dummies(records, labels, shares).square().sum(), records)
-            fastest = min(fastest, time.perf_counter() - started)
+        one, many = _seconds(dummies, shape, sets=1), _seconds(dummies, shape, sets=TIMED)
     except (AuditError, RuntimeError):
-        return 0.0, 0
-    return fastest / TIMED_RECORDS, dummies.parameters
+        return _Rate()
+    each = max(0.0, many - one) / (TIMED - 1)
+    return _Rate(of_pass=each, of_call=max(0.0, one - each), parameters=dummies.parameters)
+
+
+def _seconds(dummies: DummyGradients, shape: tuple[int, ...], *, sets: int) -> float:
+    records = torch.rand((sets, 1, *shape)).requires_grad_()
+    classes = len(dummies.offsets)
+    labels = torch.eye(classes)[np.arange(sets) % classes][:, None]
+    fastest = float("inf")
+    for _ in range(3):
+        started = time.perf_counter()
+        torch.autograd.grad(dummies(records, labels, torch.ones(sets, 1)).square().sum(), records)
+        fastest = min(fastest, time.perf_counter() - started)
+    return fastest
 
 
 def _sentence(work: Work, seconds: float, parameters: int) -> str:
