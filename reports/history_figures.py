@@ -22,6 +22,9 @@ COLUMNS = 3
 SPREAD = 0.5
 """Part of the distance between two runs over which the series of one run are spread."""
 
+BESIDE = -0.38
+"""Place of an approval's line beside its run, in distances between two runs: left of its series."""
+
 GATES: Mapping[Decision | None, tuple[str, str]] = {
     None: ("o", "run not gated"),
     Decision.PASS: ("^", "gate of the run: pass"),
@@ -70,8 +73,10 @@ def history_figure(series: Sequence[Series], runs: Sequence[RecordedRun]) -> Fig
     figure = Figure(
         figsize=(max(6.4, width * columns), 3.6 * lines + 1.2), dpi=130, layout="constrained"
     )
-    panels = figure.subplots(lines, columns, squeeze=False, sharey=True, sharex=True).ravel()
     metric = METRICS[series[0].metric]
+    panels = figure.subplots(
+        lines, columns, squeeze=False, sharex=True, sharey=metric.unit != "nat"
+    ).ravel()  # epsilons of different cells are far apart
     unit = "" if metric.unit == "1" else f", {metric.unit}"
     for axes, cell in zip(panels, cells, strict=False):
         _panel(axes, [s for s in series if s.cell == cell], runs, kinds)
@@ -97,7 +102,9 @@ def _panel(
     places = {run.number: i for i, run in enumerate(runs)}
     for run in runs:
         if run.approvals:
-            axes.axvline(places[run.number], color=DARK, linewidth=1.2, linestyle=(0, (6, 3)))
+            axes.axvline(
+                places[run.number] + BESIDE, color=DARK, linewidth=1.2, linestyle=(0, (6, 3))
+            )
     for one in series:
         kind = kinds.index(_label(one))
         shift = SPREAD * ((kind + 0.5) / len(kinds) - 0.5)
@@ -131,6 +138,7 @@ def _line(
         if point.value is None:
             axes.plot([x], [0.02], "1", color=color, transform=axes.get_xaxis_transform())
             continue
+        decision = run.gate.decision if run.gate else None
         low = point.value if point.low is None else point.low
         high = point.value if point.high is None else point.high
         axes.errorbar(
@@ -138,8 +146,9 @@ def _line(
             [point.value],
             yerr=[[point.value - low], [high - point.value]],
             color=color,
-            marker=GATES[run.gate.decision if run.gate else None][0],
-            markersize=6,
+            marker=GATES[decision][0],
+            markersize=10 if decision is Decision.FAIL else 6,
+            markeredgecolor=DARK if decision is Decision.FAIL else color,
             capsize=2,
             linewidth=1,
         )
@@ -197,7 +206,9 @@ def _legend(
     ]
     points = [p for s in series for p in s.points]
     if any(run.approvals for run in runs):
-        handles.append(Line2D([], [], color=DARK, linestyle=(0, (6, 3)), label="run was approved"))
+        handles.append(
+            Line2D([], [], color=DARK, linestyle=(0, (6, 3)), label="run right of it was approved")
+        )
     if any(p.chance is not None for p in points):
         handles.append(Line2D([], [], color=GREY, linestyle=":", label="chance"))
     if series[0].metric == BOUND and any(p.claimed_epsilon is not None for p in points):

@@ -20,7 +20,7 @@ history_app = typer.Typer(
 
 FileOption = Annotated[
     Path | None,
-    typer.Option("--file", "--history", envvar="AUDIT_HISTORY", help="Else ./history.sqlite."),
+    typer.Option("--file", "--history", help="Else $AUDIT_HISTORY, else ./history.sqlite."),
 ]
 HistoryOption = Annotated[
     Path | None,
@@ -40,7 +40,7 @@ def recorder_for(history: Path | None, runs: Sequence[RunDirectory]) -> "Recorde
 @history_app.callback()
 def show(
     context: typer.Context,
-    metric: Annotated[str | None, typer.Option(help="Metric; auc without it.")] = None,
+    metric: Annotated[str | None, typer.Option(help="Metric, or all; auc without it.")] = None,
     cell: Annotated[str | None, typer.Option(help="Cell, such as eps-2.")] = None,
     adversary: Annotated[str | None, typer.Option(help="Adversary.")] = None,
     attack: Annotated[
@@ -71,7 +71,7 @@ def show(
     found = view(
         history_path(file),
         Wanted(
-            metric=metric or "auc",
+            metric=None if metric == "all" else metric or "auc",
             cell=cell,
             adversary=adversary,
             attack=attack,
