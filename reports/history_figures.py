@@ -157,17 +157,21 @@ def _line(
 def _stretches(
     points: Sequence[Point], runs: Mapping[int, RecordedRun]
 ) -> list[list[Point]]:  # fmt: skip
-    """Cut a series where nothing was measured, or where the records are other ones."""
+    """Cut a series where nothing was measured, or where data or attacks are other ones."""
     stretches: list[list[Point]] = [[]]
     for point in points:
         last = stretches[-1][-1] if stretches[-1] else None
-        if last is not None and runs[last.number].records != runs[point.number].records:
+        if last is not None and _origin(runs[last.number]) != _origin(runs[point.number]):
             stretches.append([])
         if point.value is None:
             stretches.append([])
         else:
             stretches[-1].append(point)
     return stretches
+
+
+def _origin(run: RecordedRun) -> tuple[str, tuple[str, ...]]:
+    return run.records, run.attack_code
 
 
 def _chance(axes: Axes, series: Sequence[Series], runs: Sequence[RecordedRun]) -> None:

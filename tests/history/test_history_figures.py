@@ -79,9 +79,10 @@ def test_what_was_not_measured_is_marked_and_cuts_the_line(path):
     assert "not measured" in legend(figure)
 
 
-def test_other_records_cut_the_line(path):
-    for day, records in enumerate(("r", "r", "q")):
-        record(path, [snapshot(f"run-{day}", day=day, records=records)])
+@pytest.mark.parametrize("change", [{"records": "q"}, {"attack_code": ["other"]}])
+def test_other_records_and_other_attacks_cut_the_line(path, change):
+    for day, changes in enumerate(({}, {}, change)):
+        record(path, [snapshot(f"run-{day}", day=day, **changes)])
     found = view(path, Wanted(metric="auc", cell="eps-2", adversary="query"))
     lines = [list(a.get_xdata()) for a in drawn(found).axes[0].get_lines()]
     assert [0.0, 1.0] in lines
