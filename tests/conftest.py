@@ -12,10 +12,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep the tests' ledgers out of the checkout, and their controls out of the user's cache."""
+    """Keep the tests out of the checkout's ledgers, the user's cache and the user's history."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("AUDIT_LEDGER", str(tmp_path_factory.mktemp("ledger")))
+        patch.delenv("AUDIT_HISTORY", raising=False)
         yield
 
 

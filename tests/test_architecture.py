@@ -64,7 +64,7 @@ def test_modules_that_must_start_light_are_in_the_contract():
 
 
 def test_modules_that_must_not_open_the_vault_are_in_the_contract():
-    blind = {"audit.disclosure", "audit.gate", "reports"}
+    blind = {"audit.disclosure", "audit.gate", "audit.history", "reports"}
     contract = _contracts()["no-secrets"]
     assert set(contract["source_modules"]) == blind & _modules()
     assert contract["forbidden_modules"] == ["audit.vault"]

@@ -8,6 +8,7 @@ import typer
 
 from audit.cli.baselines import baseline_app
 from audit.cli.evidence import gate, keygen, report, verify
+from audit.cli.history import history_app
 from audit.cli.options import (
     DebugOption,
     JsonOption,
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 
 app.add_typer(baseline_app, name="baseline")
+app.add_typer(history_app, name="history")
 
 FAILED_ATTACK = 5
 UNSCORED = 4

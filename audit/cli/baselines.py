@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from audit.cli.history import HistoryOption, recorder_for
 from audit.cli.options import DebugOption, JsonOption, print_json, stderr, stdout
 from audit.core.errors import ConfigError
 from audit.store.run import RunDirectory
@@ -24,6 +25,7 @@ def approve(
     reason: Annotated[str, typer.Option(help="Why.")],
     expires: Annotated[str | None, typer.Option(help="Last day it holds, YYYY-MM-DD.")] = None,
     key: Annotated[Path | None, typer.Option(help="Private key that signs it.")] = None,
+    history: HistoryOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -37,6 +39,7 @@ def approve(
     except ValueError:
         raise ConfigError(f"--expires {expires!r}: expected a day such as 2030-01-31") from None
     opened = [RunDirectory.open(run) for run in runs]
+    recorder = recorder_for(history, opened)
     made = approve_runs(opened, out, by=by, reason=reason, expires=day, key=key)
     for warning in warnings(made):
         stderr.print(f"[yellow]note:[/] {warning}", soft_wrap=True, highlight=False)
@@ -44,6 +47,8 @@ def approve(
         print_json({"baseline": str(out), "cells": [c.cell for c in made.cells]})
     else:
         typer.echo(str(out))
+    if recorder is not None:
+        recorder.approved(out, made)
     stderr.print(f"next: audit gate RUN --baseline {out}", soft_wrap=True, highlight=False)
 
 

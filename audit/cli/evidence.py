@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from audit.cli.history import HistoryOption, recorder_for
 from audit.cli.options import DebugOption, JsonOption, RunArgument, open_run
 from audit.core.errors import ConfigError
 
@@ -85,6 +86,7 @@ def gate(
     calibrate: Annotated[
         bool, typer.Option("--calibrate", help="Measure the policy's false alarms and power.")
     ] = False,
+    history: HistoryOption = None,
     pairs: Annotated[int, typer.Option(min=20, help="Simulated pairs of --calibrate.")] = 200,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -103,7 +105,10 @@ def gate(
             opened, baseline=baseline, policy=policy, key=key, pairs=pairs, as_json=as_json
         )
         return
+    recorder = recorder_for(history, opened)
     record = gate_runs(opened, baseline=baseline, policy=policy, key=key)
     gating.show_gate(record, junit=junit, as_json=as_json, all_checks=all_checks)
+    if recorder is not None:
+        recorder.gated(record)
     if record.exit_code and not exit_zero:
         raise typer.Exit(record.exit_code)
