@@ -19,6 +19,7 @@ from audit.cli.options import (
     stderr,
     stdout,
 )
+from audit.cli.schemas import schema
 from audit.core.errors import AuditError, ConfigError
 from audit.core.loading import dump_config, load_config
 
@@ -189,7 +190,7 @@ def table(
         show_seeds(opened, as_json=as_json)
 
 
-for command in (report, keygen, verify, gate):
+for command in (report, keygen, verify, gate, schema):
     app.command()(command)
 
 

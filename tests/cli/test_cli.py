@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from audit.core.scores import Outcome
 
@@ -244,3 +245,15 @@ def test_bad_data_leaves_no_run_behind(tmp_path: Path) -> None:
         audit("train", "smoke", "-o", "data.name=npz", "--out", "r", cwd=tmp_path).returncode == 2
     )
     assert not (tmp_path / "r").exists()
+
+
+def test_every_schema_is_one_and_an_unknown_one_is_refused(tmp_path: Path) -> None:
+    from audit.cli.schemas import MODELS
+
+    for name in MODELS:
+        done = audit("schema", name, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        Draft202012Validator.check_schema(json.loads(done.stdout))
+    done = audit("schema", "no-such", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "config" in done.stderr
