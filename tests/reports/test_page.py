@@ -178,3 +178,12 @@ def test_every_chart_has_a_title_a_description_and_data_or_a_table_that_holds_it
 
 def test_the_page_never_says_compliant(page):
     assert "complian" not in outline(page).text.lower().replace("compliance evidence", "")
+
+
+def test_the_pdf_is_one_and_the_same_again(page):
+    pytest.importorskip("weasyprint", reason="the extra `pdf` is not installed")
+    from reports.page.render import render_pdf
+
+    made = render_pdf(page)
+    assert made.startswith(b"%PDF")
+    assert render_pdf(page) == made
