@@ -86,17 +86,18 @@ def main() -> None:
         found["nothing, disjoint pairs"] = Counter(
             outcome(runs[i + 1], baselines[i]) for i in range(0, len(runs) - 1, 2)
         )
+        for name, counts in found.items():
+            print(name, dict(counts), flush=True)
         faults = {fault.name: fault for fault in FAULTS}
         for name, change in [*CHANGES.items()][1:]:
             run = made(root / name.replace(" ", "-"), given.seeds + 1, change)
             found[name] = Counter(outcome(run, baseline) for baseline in baselines)
+            print(name, dict(found[name]), flush=True)
         for name in PLANTED:
-            run = made(root / name, given.seeds + 1, (), faults[name])
-            found[f"planted: {faults[name].title}"] = Counter(
-                outcome(run, baseline) for baseline in baselines
-            )
-    for name, counts in found.items():
-        print(name, dict(counts))
+            run = made(root / name, given.seeds + 1, (), faults[name]())
+            title = f"planted: {faults[name].title}"
+            found[title] = Counter(outcome(run, baseline) for baseline in baselines)
+            print(title, dict(found[title]), flush=True)
     if given.out:
         given.out.write_text(json.dumps({k: dict(v) for k, v in found.items()}, indent=2))
 
