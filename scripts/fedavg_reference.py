@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from attacks.inversion.fedavg import FedAvgInversion
 from attacks.inversion.inverting_gradients import CosineMatching
-from attacks.inversion.labels import LabelReader
+from attacks.inversion.labels.reader import LabelReader
 from audit.core.guesses import ReconstructionGuess
 from audit.core.randomness import named_generator
 from audit.core.views import Observation, ServerView

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from attacks.attack import CLIP_SLACK, Budget, gradient_of, probe_observations, records_in
-from attacks.inversion.labels import LabelReader
+from attacks.inversion.labels.reader import LabelReader
 from attacks.inversion.work import NOTHING, ProbeSize, Work
 from audit.core.errors import ViewError
 from audit.core.guesses import Reconstruction, ReconstructionGuess
@@ -33,7 +33,7 @@ class DeepLeakage:
         most_records: Larger probes are skipped, with that as the reason.
         initial_scale: Standard deviation of the first dummy records, input units.
         reads_labels: Whether labels are read off the gradient and kept (iDLG), as in
-            ``inversion.labels``; else they are optimised with the records.
+            ``inversion.labels.reader``; else they are optimised with the records.
 
     Source:
         Zhu et al. 2019, arXiv:1906.08935, section 3: squared distance of gradients, labels

@@ -81,7 +81,7 @@ ENTRIES = (
         adversaries=SERVERS,
         source="Phong et al. 2018, doi 10.1109/TIFS.2017.2787987; Geiping et al. 2020, "
         "arXiv:2003.14053, proposition 3.1",
-        module="attacks.inversion.first_layer",
+        module="attacks.inversion.exact.first_layer",
         baseline="prior-mean",
     ),
     Entry(
@@ -90,7 +90,7 @@ ENTRIES = (
         family=Family.INVERSION,
         adversaries=SERVERS,
         source="after Dimitrov et al. 2024, arXiv:2403.03945",
-        module="attacks.inversion.spear",
+        module="attacks.inversion.exact.spear",
         baseline="prior-mean",
     ),
     Entry(
@@ -107,7 +107,7 @@ ENTRIES = (
         family=Family.LABELS,
         adversaries=SERVERS,
         source="prior-only baseline",
-        module="attacks.inversion.label_prior",
+        module="attacks.inversion.labels.prior",
     ),
     Entry(
         id="label-counts",
@@ -115,7 +115,7 @@ ENTRIES = (
         family=Family.LABELS,
         adversaries=SERVERS,
         source="after iDLG, arXiv:2001.02610, LLG, arXiv:2105.09369, and iLRG (ICLR 2023)",
-        module="attacks.inversion.label_counts",
+        module="attacks.inversion.labels.counts",
         baseline="label-prior",
     ),
 )

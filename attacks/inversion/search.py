@@ -12,7 +12,7 @@ from torch import Tensor
 from attacks.attack import gradient_of, probe_observations, records_in
 from attacks.inversion.batch_order import Layout, dealt, layout_of
 from attacks.inversion.dummies import DummyGradients, reachable
-from attacks.inversion.labels import LabelReader
+from attacks.inversion.labels.reader import LabelReader
 from attacks.inversion.problem import Problem, Sent, Solver
 from attacks.inversion.work import NOTHING, ProbeSize, Work
 from audit.core.errors import ViewError

@@ -7,8 +7,8 @@ import pytest
 from single_steps import Patients, breast_cancer, digits
 
 from attacks.attack import Budget
-from attacks.inversion.first_layer import build, denoised_ratio
-from attacks.inversion.peeling import ratio
+from attacks.inversion.exact.first_layer import build, denoised_ratio
+from attacks.inversion.exact.peeling import ratio
 from audit.core.errors import ViewError
 from audit.core.guesses import Reconstruction
 from audit.core.randomness import named_generator

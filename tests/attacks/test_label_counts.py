@@ -8,7 +8,8 @@ from label_probes import BATCHES, PLAIN, Digits
 from numpy.typing import NDArray
 
 from attacks.attack import Budget
-from attacks.inversion import label_counts, label_prior
+from attacks.inversion.labels import counts as label_counts
+from attacks.inversion.labels import prior as label_prior
 from audit.core.errors import ViewError
 from audit.core.guesses import LabelCountGuess
 from audit.core.randomness import named_generator

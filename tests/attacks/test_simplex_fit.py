@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from attacks.inversion.simplex_fit import fit_shares, whole_counts
+from attacks.inversion.labels.simplex_fit import fit_shares, whole_counts
 from audit.core.randomness import named_generator
 
 

@@ -8,14 +8,14 @@ import pytest
 from single_steps import Patients, breast_cancer, digits
 
 from attacks.attack import Budget
-from attacks.inversion.sparse_columns import (
+from attacks.inversion.exact.sparse_columns import (
     Factors,
     independent,
     rows_of,
     sparse_directions,
     with_orthogonal,
 )
-from attacks.inversion.spear import Spear, build
+from attacks.inversion.exact.spear import Spear, build
 from audit.core.adversaries import Adversary
 from audit.core.errors import ViewError
 from audit.core.guesses import ReconstructionGuess

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from attacks.attack import Budget
-from attacks.inversion import bayes, dlg, fedavg, first_layer, inverting_gradients, tabular
+from attacks.inversion import bayes, dlg, fedavg, inverting_gradients, tabular
 from attacks.inversion.bayes import Posterior
+from attacks.inversion.exact import first_layer
 from attacks.inversion.fedavg import FedAvgInversion
 from attacks.inversion.inverting_gradients import CosineMatching
 from attacks.inversion.problem import Problem

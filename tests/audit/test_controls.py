@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from attacks.attack import Budget
-from attacks.inversion.first_layer import FirstLayerInversion
+from attacks.inversion.exact.first_layer import FirstLayerInversion
 from attacks.membership.loss import LossThreshold
 from attacks.registry import ATTACKS
 from audit.core.adversaries import Adversary

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attacks.attack import Budget, probe_observations, records_in
-from attacks.inversion.fully_connected import (
+from attacks.inversion.exact.fully_connected import (
     MATCHES,
     ROUNDING,
     FirstLayer,
@@ -17,8 +17,8 @@ from attacks.inversion.fully_connected import (
     noise_level,
     unusable,
 )
-from attacks.inversion.peeling import peeled
-from attacks.inversion.sparse_columns import (
+from attacks.inversion.exact.peeling import peeled
+from attacks.inversion.exact.sparse_columns import (
     Direction,
     Factors,
     direction_to,

@@ -12,15 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attacks.attack import Budget, gradient_of, records_in
-from attacks.inversion.class_gradients import (
+from attacks.inversion.labels.class_gradients import (
     Directions,
     Expected,
     directions_at,
     expected_gradients,
     last_parameter,
 )
-from attacks.inversion.label_prior import asked, drawn_records, independent_records
-from attacks.inversion.simplex_fit import fit_shares, whole_counts
+from attacks.inversion.labels.prior import asked, drawn_records, independent_records
+from attacks.inversion.labels.simplex_fit import fit_shares, whole_counts
 from attacks.membership.updates import ROUNDS, step_repeats
 from audit.core.guesses import LabelCountGuess
 from audit.core.model import Weights

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from attacks.inversion.fully_connected import FirstLayer, Matrix, labelled, noise_level
+from attacks.inversion.exact.fully_connected import FirstLayer, Matrix, labelled, noise_level
 from audit.core.views import Background
 
 DEVIATIONS = 8.0

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attacks.attack import Budget, records_in
-from attacks.inversion.simplex_fit import whole_counts
+from attacks.inversion.labels.simplex_fit import whole_counts
 from attacks.membership.updates import step_repeats
 from audit.core.errors import ViewError
 from audit.core.guesses import LabelCountGuess

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from attacks.attack import Budget, probe_observations, records_in
-from attacks.inversion.fully_connected import FirstLayer, Matrix, likely_labels, unusable
-from attacks.inversion.peeling import Split, peeled
+from attacks.inversion.exact.fully_connected import FirstLayer, Matrix, likely_labels, unusable
+from attacks.inversion.exact.peeling import Split, peeled
 from audit.core.guesses import Reconstruction, ReconstructionGuess
 from audit.core.views import Background, Observation, View
 

@@ -1,0 +1,1 @@
+"""Labels behind an update: read off the last layer, or counted."""
