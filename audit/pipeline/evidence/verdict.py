@@ -161,10 +161,11 @@ def _groups(cells: Sequence[Cell], models: int) -> Iterator[Statement]:
                 names = sorted({group.group for group in seen})
                 yield Statement(
                     kind="leak",
-                    text=f"{_spoken(cell)}, by {column}: members are told from others in "
-                    f"{', '.join(names)}: AUC {most.value:.3g} [{most.low:.3g}, {most.high:.3g}] "
-                    f"in {most.group} ({most.attack} of {most.adversary}, {most.members} members "
-                    f"and {most.nonmembers} others, p {most.adjusted_p_value:.2g} after Holm).",
+                    text=f"{_spoken(cell)}: members are told from others within {column} "
+                    f"“{'”, “'.join(names)}”: AUC {most.value:.3g} [{most.low:.3g}, "
+                    f"{most.high:.3g}]{f' in “{most.group}”' if names[1:] else ''} ({most.attack} "
+                    f"of {most.adversary}, {most.members} members and {most.nonmembers} others, "
+                    f"p {most.adjusted_p_value:.2g} after Holm).",
                 )
 
 
