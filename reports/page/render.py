@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import logging
+import re
 from collections.abc import Sequence
 from importlib.resources import files
 
@@ -103,10 +104,16 @@ def render_pdf(html: bytes) -> bytes:
 
 def _breakable(text: str) -> Markup:
     """Return text, escaped, with places to break words that no column of a table holds."""
-    words = (
-        Markup("<wbr>").join(word[i : i + PIECE] for i in range(0, len(word), PIECE))
-        if len(word) > LONG_WORD
-        else escape(word)
-        for word in text.split(" ")
+    return Markup(" ").join(_broken(word) for word in text.split(" "))
+
+
+def _broken(word: str) -> Markup:
+    """Break a long word behind what parts its pieces, and a piece that is long itself anywhere."""
+    if len(word) <= LONG_WORD:
+        return escape(word)
+    pieces = (
+        piece[i : i + PIECE]
+        for piece in re.split(r"(?<=[/_.,;:-])", word)
+        for i in range(0, len(piece), PIECE)
     )
-    return Markup(" ").join(words)
+    return Markup("<wbr>").join(pieces)
