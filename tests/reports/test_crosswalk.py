@@ -275,7 +275,7 @@ def test_a_word_that_is_not_of_the_vocabulary_is_refused():
         (PRESENT, None, "", "file: got None"),
         (PARTIAL, None, "half", "file: got None"),
         (ABSENT, "a.json", "none", "file: got 'a.json'"),
-        (PRESENT, "/root/a.json", "", "relative path"),
+        (PRESENT, "/elsewhere/a.json", "", "relative path"),
         (PRESENT, "../a.json", "", "relative path"),
         (PARTIAL, "a.json", " ", "reason: is empty"),
         (ABSENT, None, "", "reason: is empty"),
