@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from reports.figures import INK, MARKS
 
@@ -46,6 +46,7 @@ def privacy_curves(curves: Curves) -> str:
             deltas, epsilons, color=INK[i % 7], marker=MARKS[i % 7], markersize=4, label=title
         )
     axes.set(xscale="log", yscale="log", xlabel="delta (log scale)", ylabel="epsilon (log scale)")
+    _plain_epsilons(axes)
     _finish(axes, len(curves))
     return as_source(figure)
 
@@ -61,6 +62,7 @@ def spending(curves: Curves) -> str:
         rounds, spent = zip(*points, strict=True)
         axes.plot(rounds, spent, color=INK[i % 7], marker=MARKS[i % 7], markersize=4, label=title)
     axes.set(xlabel="round", ylabel="epsilon spent (log scale)", yscale="log")
+    _plain_epsilons(axes)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _finish(axes, len(curves))
     return as_source(figure)
@@ -174,6 +176,13 @@ def claimed_and_found(
 def _one_panel() -> tuple[Figure, Axes]:
     figure = Figure(figsize=(7.0, 3.8), dpi=100, layout="constrained")
     return figure, figure.subplots()
+
+
+def _plain_epsilons(axes: Axes) -> None:
+    """Write 0.5 and not 5 x 10^-1 on a logarithmic axis, at the steps 1, 2, 5 or fewer."""
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda epsilon, _: f"{epsilon:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _finish(axes: Axes, lines: int) -> None:

@@ -29,12 +29,12 @@ def guarantee(record: EvidenceRecord) -> Section:
 
 
 def _words(cells: list[Cell], *, void: bool) -> Paragraph:
-    low, high = cells[0], cells[-1]
+    claimed = list(dict.fromkeys(number(c.claimed_epsilon, 4) for c in (cells[0], cells[-1])))
     return Paragraph(
         text="Whatever anybody sees of the whole training, it is about as likely whether or not "
         "one given record was in it: by a factor of e to the epsilon at most, but for a "
-        f"probability delta. The models here claim epsilon {number(low.claimed_epsilon, 4)} to "
-        f"{number(high.claimed_epsilon, 4)} at delta {low.delta:g}, for all rounds together."
+        f"probability delta. The claim here is epsilon {' to '.join(claimed)} at delta "
+        f"{cells[0].delta:g}, for all rounds together."
         + (" Since the noise can be reproduced, these claims are void here." if void else "")
     )
 
