@@ -210,7 +210,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     parser.add_argument("--seeds", type=int, default=15, help="of unchanged runs")
     parser.add_argument("--faulty", type=int, default=9, help="runs of each fault")
-    parser.add_argument("--canaries", type=int, nargs="+", default=[256, 1024, 4096])
+    parser.add_argument("--canaries", type=int, nargs="+", default=[256, 1024])
     parser.add_argument("--pooled", type=int, default=3, help="seeds pooled into one gate")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
