@@ -162,7 +162,7 @@ def test_a_larger_leak_fails_with_every_output(folder):
     assert done.returncode == 1, done.stderr
     assert "::error title=audit gate" in done.stdout
     assert "0.990" in done.stdout
-    assert "| eps-2 |" in summary.read_text()
+    assert "| fail | margin: auc of loss | eps-2; by query |" in summary.read_text()
     (suite,) = JUnitXml.fromfile(str(folder / "out" / "gate.xml"))
     assert suite.failures == 1
     assert gate(folder, *arguments, "--exit-zero").returncode == 0
