@@ -178,7 +178,7 @@ def _reason_of_many(checks: Sequence[Check]) -> Iterator[str]:
         reasons = _distinct(checks, lambda c: c.reason)
         yield "; ".join(reasons[:MOST_REASONS])
         if len(reasons) > MOST_REASONS:
-            yield f"and {len(reasons) - MOST_REASONS} more reasons (--all)"
+            yield f"and {len(reasons) - MOST_REASONS} more (--all)"
     yield from _largest(checks)
 
 

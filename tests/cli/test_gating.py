@@ -276,8 +276,13 @@ def test_signing_showing_and_comparing(folder):
         ("claimed epsilon", "0.25")
     ]
     change(folder / "signed.json", "approved", "reason", value="another")
-    done = audit("gate", "run", "--baseline", "signed.json", cwd=folder)
-    assert (done.returncode, "changed" in done.stderr) == (5, True)
+    for command in (
+        ("gate", "run", "--baseline", "signed.json"),
+        ("baseline", "show", "signed.json"),
+        ("baseline", "diff", "baseline.json", "signed.json"),
+    ):
+        done = audit(*command, cwd=folder)
+        assert (done.returncode, "changed" in done.stderr) == (5, True)
 
 
 def test_a_baseline_and_a_gate_hold_no_path_of_this_machine(kept):

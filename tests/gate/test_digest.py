@@ -97,7 +97,7 @@ def test_other_reasons_are_not_mixed_with_wide_intervals():
     wide, broken = digest(checks)
     assert (len(wide.checks), len(broken.checks)) == (2, 5)
     assert "query did not detect" in broken.why
-    assert "and 3 more reasons" in broken.why
+    assert "and 3 more" in broken.why
     assert broken.why.endswith("mend the attack")
 
 
