@@ -112,6 +112,11 @@ def _explanations(facts: Facts, baseline: Baseline, pairs: Sequence[Pair]) -> It
         note = mechanism_note(pair.now, pair.before)
         if note is not None:
             yield note
+    missed = [f"{c.attack} by {c.adversary.value}" for c in facts.controls if c.detected is False]
+    if not facts.controls:
+        yield "the run has no positive controls: `audit attack` makes them"
+    elif missed:
+        yield f"not detected in the run's positive controls: {', '.join(missed)}"
     for side, runs in (("run", ours), ("baseline", theirs)):
         if any(run.reproduction for run in runs):
             yield f"the {side} is a reproduction with a fixed noise key: its claim is void"

@@ -74,8 +74,8 @@ def read_facts(runs: Sequence[RunDirectory]) -> Facts:
     controls = [_read_controls(run) for run in runs]
     return Facts(
         runs=tuple(
-            _origin(run, config, kept)
-            for run, config, kept in zip(runs, configs, controls, strict=True)
+            _origin(run, config, own, kept)
+            for run, config, own, kept in zip(runs, configs, cells, controls, strict=True)
         ),
         cells=pool_cells(cells),
         controls=pool_controls(controls),
@@ -188,11 +188,27 @@ def _coverage(run: RunDirectory, cell: str, scores: Sequence[dict[str, Any]]) ->
 
 
 def _budget(run: RunDirectory, cell: str, adversary: str, attack: str) -> str | None:
+    return _told_by_result(run, cell, adversary, attack, "budget")
+
+
+def _told_by_result(
+    run: RunDirectory, cell: str, adversary: str, attack: str, name: str
+) -> str | None:
     path = run.attack_folder(cell, adversary, attack) / "result.json"
-    if not path.is_file():
-        return None
-    budget = read_json(path).get("budget")
-    return str(budget) if budget is not None else None
+    found = read_json(path).get(name) if path.is_file() else None
+    return str(found) if found is not None else None
+
+
+def _attack_code(
+    run: RunDirectory, cells: Sequence[CellFacts], controls: Sequence[ControlFacts]
+) -> list[str]:
+    """Digests of the attack code, as the results and the positive controls recorded them."""
+    results = {
+        _told_by_result(run, cell.cell, covered.adversary, covered.attack, "code")
+        for cell in cells
+        for covered in cell.coverage
+    }
+    return sorted({code for code in (*results, *(c.code for c in controls)) if code is not None})
 
 
 def _read_controls(run: RunDirectory) -> list[ControlFacts]:
@@ -200,7 +216,12 @@ def _read_controls(run: RunDirectory) -> list[ControlFacts]:
     return [_parse(ControlFacts, _finite(line, path), path) for line in read_json_lines(path)]
 
 
-def _origin(run: RunDirectory, config: Config, controls: Sequence[ControlFacts]) -> RunFacts:
+def _origin(
+    run: RunDirectory,
+    config: Config,
+    cells: Sequence[CellFacts],
+    controls: Sequence[ControlFacts],
+) -> RunFacts:
     record = run.record
     dataset = record.get("dataset")
     if not isinstance(dataset, dict) or "sha256" not in dataset:
@@ -217,7 +238,7 @@ def _origin(run: RunDirectory, config: Config, controls: Sequence[ControlFacts])
             "models": {
                 cell.id: _digest(cell.model.model_dump(mode="json")) for cell in config.cells
             },
-            "attack_code": sorted({c.code for c in controls if c.code is not None}),
+            "attack_code": _attack_code(run, cells, controls),
             "reproduction": config.reproduction,
             "seed": config.seed,
             **{k: record[k] for k in ("config", "created", "backend", "python", "packages")},

@@ -166,6 +166,8 @@ def test_a_larger_leak_fails_with_every_output(folder):
     (suite,) = JUnitXml.fromfile(str(folder / "out" / "gate.xml"))
     assert suite.failures == 1
     assert gate(folder, *arguments, "--exit-zero").returncode == 0
+    blocked = gate(folder, "--policy", "tight.yaml", "--junit", "tight.yaml/gate.xml")
+    assert (blocked.returncode, "exit code 1" in blocked.stdout) == (5, True)
     quiet = gate(folder, *arguments, "--json")
     assert quiet.returncode == 1
     assert json.loads(quiet.stdout)["decision"] == "fail"
@@ -176,7 +178,9 @@ def test_a_broken_attack_never_passes_a_model(folder):
     control_everything(folder / "run", detected=False)
     assert gate(folder, "--policy", "loose.yaml").returncode == 3
     (folder / "run" / "controls.jsonl").unlink()
-    assert gate(folder, "--policy", "loose.yaml").returncode == 3
+    done = gate(folder, "--policy", "loose.yaml")
+    assert (done.returncode, "no positive controls" in done.stdout) == (3, True)
+    assert "attack code changed" in done.stdout  # stand-ins name another one than the results
 
 
 def test_a_run_in_use_is_not_gated(folder):

@@ -308,6 +308,12 @@ def test_seeds_on_the_same_records_are_taken_in_pairs():
     assert "pairs" in check.method
 
 
+def test_controls_that_were_not_detected_are_named():
+    now = facts(detected=False)
+    assert any("loss by query" in note for note in gate(now, facts()).notes)
+    assert any("no positive controls" in note for note in gate(facts(known=()), facts()).notes)
+
+
 def test_a_waiver_holds_until_its_day_and_is_named_after():
     waiver = {"metric": "auc", "owner": "A. Person", "reason": "known"}
     for expires, code, said in (("2030-01-01", 0, "known"), ("2029-12-31", 1, "expired")):
