@@ -7,13 +7,14 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from audit.formats.gate import Check, Decision, GateRecord, Side
+from audit.gate.facts import SUMMARIES
 
 ORDER = (Decision.FAIL, Decision.INCOMPARABLE, Decision.INCONCLUSIVE, Decision.PASS)
 MOST_REASONS = 2
 """So many reasons of a group are spelled out."""
 
 MOST_NAMES = 4
-"""So many slices of a group are spelled out."""
+"""So many attacks or slices of a group are spelled out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +25,7 @@ class Group:
         checks: At least one, all with the same rule, decision and level.
         what: Rule, metric and attack.
         where: Cells, adversaries, slices.
-        values: The two sides, of a single check that measured something; else empty.
+        values: The two sides, where all checks tell the same; else empty.
         why: The reason, and what would decide.
     """
 
@@ -56,14 +57,15 @@ def digest(checks: Iterable[Check]) -> list[Group]:
     """Gather what did not pass, the worst first.
 
     Failures and what has no answer are joined only where several adversaries say the same.
-    Undecided checks are joined over cells, adversaries and slices where the rule is the same and
-    so is what would decide; the largest n or number of seeds of them is told.
+    Undecided checks (also those that the policy fails) are joined over cells, adversaries, attacks
+    and slices where metric and threshold are the same and so is what would decide; the largest n
+    or number of seeds of them is told.
     """
     groups: dict[Hashable, list[Check]] = {}
     for check in sorted(checks, key=lambda c: (not c.counts, ORDER.index(c.decision))):
         if check.decision is Decision.PASS:
             continue
-        undecided = check.decision is Decision.INCONCLUSIVE
+        undecided = check.decision is Decision.INCONCLUSIVE or _failed_undecided(check)
         key = _undecided(check) if undecided else _alike(check)
         groups.setdefault((check.decision, check.level, check.waived_by, key), []).append(check)
     return [_group(found) for found in groups.values()]
@@ -99,15 +101,14 @@ def headline(record: GateRecord) -> str:
 
 
 def _alike(check: Check) -> Hashable:
-    return (check.cell, check.baseline_cell, *_subject(check), check.slice, check.reason)
+    where = (check.cell, check.baseline_cell, check.attack, check.slice)
+    return (check.rule, check.metric, *where, check.reason)
 
 
 def _undecided(check: Check) -> Hashable:
-    return (*_subject(check), check.threshold, _by_interval(check) or check.advice)
-
-
-def _subject(check: Check) -> tuple[str | None, ...]:
-    return (check.rule, check.metric, check.attack)
+    summary = check.attack if check.attack in SUMMARIES else None
+    decides = _by_interval(check) or check.advice
+    return (check.rule, check.metric, summary, check.threshold, decides)
 
 
 def _by_interval(check: Check) -> bool:
@@ -117,21 +118,29 @@ def _by_interval(check: Check) -> bool:
     return check.rise.high > (check.threshold if check.rule == "margin" else 0.0)
 
 
+def _failed_undecided(check: Check) -> bool:
+    """Whether the policy fails it although its interval decides nothing."""
+    return check.decision is Decision.FAIL and _by_interval(check) and check.advice is not None
+
+
 def _group(checks: Sequence[Check]) -> Group:
-    first, single = checks[0], len(checks) == 1
-    parts = _reason_of_many(checks) if not single else (first.reason, first.advice)
+    first = checks[0]
+    same = all(check.reason == first.reason for check in checks)
+    values = {_values(check) for check in checks}
+    parts = (first.reason, *_largest(checks)) if same else _reason_of_many(checks)
     return Group(
         checks=tuple(checks),
-        what=_what(first),
+        what=_what(checks),
         where=_where(checks),
-        values=_values(first) if single else "",
+        values=values.pop() if len(values) == 1 else "",
         why="; ".join(part for part in parts if part),
     )
 
 
-def _what(check: Check) -> str:
-    about = " of ".join(part for part in (check.metric, check.attack) if part is not None)
-    return f"{check.rule}: {about}" if about else check.rule
+def _what(checks: Sequence[Check]) -> str:
+    attacks = _names(_distinct(checks, lambda c: c.attack), "attacks")
+    about = " of ".join(part for part in (checks[0].metric, attacks) if part)
+    return f"{checks[0].rule}: {about}" if about else checks[0].rule
 
 
 def _where(checks: Sequence[Check]) -> str:
@@ -141,9 +150,13 @@ def _where(checks: Sequence[Check]) -> str:
     parts = [
         ", ".join(cells) or "run",
         f"by {', '.join(adversaries)}" if adversaries else "",
-        ", ".join(slices) if len(slices) <= MOST_NAMES else f"{len(slices)} slices",
+        _names(slices, "slices"),
     ]
     return "; ".join(part for part in parts if part)
+
+
+def _names(names: Sequence[str], kind: str) -> str:
+    return ", ".join(names) if len(names) <= MOST_NAMES else f"{len(names)} {kind}"
 
 
 def _distinct(checks: Sequence[Check], name: Callable[[Check], str | None]) -> list[str]:
@@ -174,6 +187,8 @@ def _reason_of_many(checks: Sequence[Check]) -> Iterator[str]:
         high = max(rise.high for rise in rises if rise.high is not None)
         over = "baseline" if kind == "margin" else "limit"
         yield f"at most {value:+.3g} over the {over}, upper bound {high:+.3g}, {kind} {threshold:g}"
+        if checks[0].decision is Decision.FAIL:
+            yield "undecided, which the policy fails"
     else:
         reasons = _distinct(checks, lambda c: c.reason)
         yield "; ".join(reasons[:MOST_REASONS])

@@ -39,8 +39,10 @@ def idle_rules(
     checks: list[Check] = []
     notes: list[str] = []
     for number, rule in enumerate(policy.rules, start=1):
+        if rule.level == "off":
+            continue
         name = f"rule {number} of the policy, {rule.name},"
-        for one in _by_adversary(rule) if rule.level != "off" else ():
+        for one in _by_adversary(rule):
             matching = [m for m in scores if _matches(one, m)]
             if any(_measured(m) for m in matching):
                 continue

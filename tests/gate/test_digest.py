@@ -74,7 +74,11 @@ def check(**changes) -> Check:
 
 
 def test_the_largest_n_of_a_group_is_told():
-    checks = [check(needed_n=100), check(needed_n=2000, run=Side(value=0.5, n=700)), check()]
+    checks = [
+        check(needed_n=100, reason="+0.01: undecided"),
+        check(needed_n=2000, run=Side(value=0.5, n=700)),
+        check(attack="rmia"),
+    ]
     (group,) = digest(checks)
     assert "n of about 2,000 a side would decide 2 of them (now 700)" in group.why
     assert "upper bound +0.1, margin 0.05" in group.why
@@ -103,7 +107,7 @@ def test_other_reasons_are_not_mixed_with_wide_intervals():
 
 def test_rules_and_what_does_not_count_are_never_joined():
     checks = [
-        check(), check(metric="tpr_at_fpr_0.01"), check(attack="rmia"), check(threshold=0.2),
+        check(), check(metric="tpr_at_fpr_0.01"), check(attack="strongest"), check(threshold=0.2),
         check(level="warn"), check(waived_by="A. Person"), check(rule="limit"),
     ]  # fmt: skip
     groups = digest(checks)
@@ -122,6 +126,26 @@ def test_failures_are_joined_only_where_adversaries_say_the_same():
     groups = digest([*same, other, cells])
     assert sorted(len(group.checks) for group in groups) == [1, 1, 5]
     assert "by query, recipient, participant, server, secagg-server" in groups[0].where
+
+
+def test_failures_that_say_the_same_keep_their_reason_and_values():
+    failed = {"decision": Decision.FAIL, "reason": "+0.4: it rose, by more than margin 0.05"}
+    risen = Side(value=0.4, low=0.3, high=0.5)
+    same = [check(adversary=a, rise=risen, **failed) for a in ADVERSARIES]
+    (group,) = digest(same)
+    assert (group.standing, group.hard) == ("5 fail", True)
+    assert group.values == "run 0.500, n 9"
+    assert group.why == failed["reason"]
+
+
+def test_what_the_policy_fails_because_it_is_undecided_is_gathered_too():
+    metrics = [measured(0.55, half=0.05 + i / 100, adversary=a) for i, a in enumerate(ADVERSARIES)]
+    now = facts(cell(metrics=metrics), control_cell(metrics=metrics))
+    record = gate(now, now, policy({"metric": "auc", "margin": 0.01, "on_inconclusive": "fail"}))
+    assert record.exit_code == 1
+    groups = digest(record.checks)
+    assert [g.standing for g in groups if g.hard] == ["10 fail"]
+    assert "undecided, which the policy fails" in groups[0].why
 
 
 def test_the_headline_tells_what_was_waived_and_what_only_warns():

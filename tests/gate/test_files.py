@@ -128,6 +128,21 @@ def test_the_shipped_policy_is_the_only_one_and_holds_no_limit():
     assert rules.alpha == 0.05
 
 
+def test_a_bare_off_is_a_level_although_yaml_reads_false(tmp_path):
+    path = tmp_path / "policy.yaml"
+    rules = "rules: [{metric: auc, level: off}, {metric: ssim, level: 'off'}]"
+    path.write_text(f"schema: audit-policy/v1\n{rules}\n")
+    assert [rule.level for rule in read_policy(path)[0].rules] == ["off", "off"]
+
+
+def test_a_bad_rule_is_told_once(tmp_path):
+    path = tmp_path / "policy.yaml"
+    path.write_text("schema: audit-policy/v1\nrules: [{metric: auc, margin: 1, colour: red}]\n")
+    with pytest.raises(ConfigError) as caught:
+        read_policy(path)
+    assert str(caught.value) == f"policy {path}: unknown key 'rules.0.colour'"
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
