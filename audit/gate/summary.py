@@ -11,7 +11,7 @@ from rich.table import Table
 from audit.core.audits import Verdict
 from audit.core.scores import Outcome
 from audit.formats.baseline import Baseline, CellFacts, Measurement
-from audit.formats.policy import BOUND
+from audit.formats.policy import ALL, BOUND
 from audit.gate.facts import SUMMARIES
 
 
@@ -50,7 +50,7 @@ def render_baseline(baseline: Baseline, *, signature: str) -> RenderableType:
     """Return what `audit baseline show` prints."""
     table = Table(title=f"baseline: {escape(baseline.runs[0].config)}")
     for column in ("cell", "role", "claim", "delta", "aggregation", "verdict", "attacks"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for cell in baseline.cells:
         joined = cell.privacy.aggregation
         table.add_row(
@@ -63,23 +63,12 @@ def render_baseline(baseline: Baseline, *, signature: str) -> RenderableType:
             str(len(cell.coverage)),
         )
     best = Table(title="strongest attacks")
-    for column in ("cell", "adversary", "metric", "slice", "value", "interval", "n", "seed", "by"):
-        best.add_column(column)
+    for column in ("cell", "adversary", "metric", "value", "n", "seed", "by"):
+        best.add_column(column, overflow="fold")
     for cell in baseline.cells:
         for m in cell.metrics:
             if m.attack in SUMMARIES and m.value is not None:
-                ends = [f"{end:.3f}" if end is not None else "" for end in (m.low, m.high)]
-                best.add_row(
-                    cell.cell,
-                    m.adversary.value,
-                    m.metric,
-                    m.slice,
-                    f"{m.value:.3f}",
-                    " to ".join(ends),
-                    str(m.n),
-                    str(m.seed),
-                    m.by or "",
-                )
+                best.add_row(*map(escape, _row(cell, m)))
     detected = sum(c.detected is True for c in baseline.controls)
     return Group(
         table,
@@ -90,6 +79,17 @@ def render_baseline(baseline: Baseline, *, signature: str) -> RenderableType:
         *_controls_line(baseline),
         *(f"note: {warning}" for warning in warnings(baseline)),
     )
+
+
+def _row(cell: CellFacts, m: Measurement) -> Iterator[str]:
+    ends = (f"{end:.3f}" if end is not None else "none" for end in (m.low, m.high))
+    yield cell.cell
+    yield m.adversary.value
+    yield m.metric if m.slice == ALL else f"{m.metric} ({m.slice})"
+    yield f"{m.value:.3f} [{', '.join(ends)}]"
+    yield f"{m.n:,}" if m.n is not None else ""
+    yield str(m.seed)
+    yield m.by or ""
 
 
 def _controls_line(baseline: Baseline) -> Iterator[str]:
