@@ -190,6 +190,7 @@ def cell(
         "noise_source": "operating system" if private else None,
         "mechanism": {} if private else None, "curve": curve if private else None,
         "aggregation": {"protocol": "masked", "clients": 3, "colluders": 0, "threshold": 2},
+        "group": {"records": 1, "told_by": "identical records", "epsilon": epsilon},
         **dict(world.protection),
     }  # fmt: skip
     judged = judge(audits)
@@ -295,11 +296,13 @@ def planted(policy: Policy, pairs: int) -> dict[str, int]:
     """Regressions that weaken a guarantee: how many of so many gates fail."""
     fine = World(auc=0.55, n=500)
     plain = {"protocol": "plain", "clients": 3, "colluders": 0, "threshold": None}
+    twice = {"records": 2, "told_by": "identical records", "epsilon": 4.4}
     worlds = {
         "nothing": fine,
         "epsilon 2 to 8": replace(fine, epsilon=8.0),
         "epsilon 2 to 2.001": replace(fine, epsilon=2.001),
         "a twentieth of the noise, same claim": replace(fine, noise=0.05),
+        "records stored twice": replace(fine, protection=(("group", twice),)),
         "aggregation plain": replace(fine, protection=(("aggregation", plain),)),
         "noise from a fixed key": replace(fine, protection=(("noise_source", "fixed key"),)),
         "no second accountant": replace(fine, protection=(("recomputed_by", None),)),

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
 from dp_accounting import dp_event
 from dp_accounting.pld import PLDAccountant
 from dp_accounting.rdp import RdpAccountant
 from opacus.accountants import PRVAccountant
 from scipy.optimize import brentq
+from scipy.stats import binom
 
 from audit.core.errors import PrivacyClaimError
 
@@ -159,6 +161,37 @@ def privacy_profile(mechanism: Mechanism, *, deltas: Sequence[float]) -> list[fl
     accountant = PLDAccountant()
     accountant.compose(_step(mechanism), mechanism.steps)
     return [float(accountant.get_epsilon(delta)) for delta in deltas]
+
+
+@lru_cache(maxsize=256)
+def group_epsilon(mechanism: Mechanism, *, delta: float, records: int) -> float:
+    """Return the epsilon of so many records of one hospital together, add or remove all of them.
+
+    Each is sampled for itself, so that a step holds a binomial number of them.
+
+    Args:
+        mechanism: What was executed.
+        delta: Of the claim.
+        records: Of the group; with 1 this is ``pld_epsilon``.
+
+    Returns:
+        An upper bound by dp-accounting's PLD; its grid adds less than a thousandth.
+
+    Source:
+        Ganesh 2024, arXiv:2401.10294: a mixture of Gaussians, for gradients of any direction.
+    """
+    if mechanism.sample_rate >= 1.0:
+        event: dp_event.DpEvent = dp_event.GaussianDpEvent(mechanism.noise_multiplier / records)
+    else:
+        drawn = np.arange(records + 1)
+        chances = binom.pmf(drawn, records, mechanism.sample_rate)
+        event = dp_event.MixtureOfGaussiansDpEvent(
+            mechanism.noise_multiplier, drawn.astype(float).tolist(), chances.tolist()
+        )
+    one = pld_epsilon(mechanism, delta=delta)
+    accountant = PLDAccountant(value_discretization_interval=min(1e-2, one * records / 4000))
+    accountant.compose(event, mechanism.steps)
+    return float(accountant.get_epsilon(delta))
 
 
 def selection_epsilon(mechanism: Mechanism, *, delta: float, trials: int) -> float:

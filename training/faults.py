@@ -37,6 +37,10 @@ class Fault:
         """Return the records as they enter training, canaries among them."""
         return inputs
 
+    def used(self, records: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return what is handed to training of records or canaries, shape (records,)."""
+        return records
+
     def local_plan(self, plan: LocalPlan, cell: "CellPlan") -> LocalPlan:
         """Return what is done where ``plan`` was agreed."""
         del cell
@@ -237,6 +241,18 @@ class NoSampling(Fault):
 
 
 @dataclass(frozen=True)
+class RecordsTwice(Fault):
+    """Every record is loaded twice, and clipped and sampled twice; the sampling rate is for one."""
+
+    name: ClassVar[str] = "records-twice"
+    title: ClassVar[str] = "every record of a hospital used twice"
+
+    def used(self, records: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return each record, and each again."""
+        return np.concatenate([records, records])
+
+
+@dataclass(frozen=True)
 class SentBeforeNoise(Fault):
     """The hospital keeps the noised update and sends the one before it."""
 
@@ -282,6 +298,7 @@ FAULTS: tuple[type[Fault], ...] = (
     AccountantReset,
     SameNoiseEverywhere,
     NoSampling,
+    RecordsTwice,
     SentBeforeNoise,
     PrivateStatistics,
     ReusedNoise,

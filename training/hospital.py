@@ -187,7 +187,7 @@ class Hospital:
             return None
         push = self._canaries.push
         return Laboratory(
-            columns=self._canaries.columns,
+            columns=self._fault.used(self._canaries.columns),
             sign=1.0 if push else canary_sign(int(str(request.fields["round"]))),
             broken=self._fault.broken(),
             push=push,
@@ -238,11 +238,18 @@ class Hospital:
             raise PolicyError(f"{self.client} has no records set apart for {name!r}")
         indices = np.array(self.setup.probes[name] if probe else self.setup.indices, dtype=np.int64)
         dataset = cached_dataset(self.plan.data, self.plan.data_root)
+        if probe:
+            return dataset.inputs(indices), dataset.y[indices]
+        indices = self._fault.used(indices)
         inputs, labels = dataset.inputs(indices), dataset.y[indices]
-        if probe or self._canaries is None:
+        if self._canaries is None:
             return inputs, labels
         made = self._canaries
-        return np.concatenate([inputs, made.inputs]), np.concatenate([labels, made.labels])
+        canaries = self._fault.used(np.arange(len(made.labels)))
+        return (
+            np.concatenate([inputs, made.inputs[canaries]]),
+            np.concatenate([labels, made.labels[canaries]]),
+        )
 
     def _key(self, session: str, purpose: str) -> bytes:
         master = self.plan.noise_master

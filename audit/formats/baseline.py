@@ -60,8 +60,25 @@ class Aggregation(Lenient):
     threshold: int | None
 
 
+class GroupFacts(Lenient):
+    """What holds for a patient with the most records, all at one hospital.
+
+    Attributes:
+        records: So many at most.
+        told_by: By what a patient's records were told: identifiers, or being identical.
+        epsilon: Of all of them together, at the claim's delta; null at infinity.
+    """
+
+    records: int = Field(ge=1)
+    told_by: str
+    epsilon: float | None
+
+
 class PrivacyFacts(Lenient):
-    """What ``privacy.json`` of a cell says; at infinity the claim's parts are null."""
+    """What ``privacy.json`` of a cell says; at infinity the claim's parts are null.
+
+    ``group`` is null in what was written before it was counted.
+    """
 
     unit: str
     adjacency: str
@@ -75,6 +92,7 @@ class PrivacyFacts(Lenient):
     mechanism: dict[str, Any] | None
     curve: tuple[CurvePoint, ...] | None
     aggregation: Aggregation
+    group: GroupFacts | None = None
 
 
 class ClaimFacts(Lenient):

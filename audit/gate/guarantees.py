@@ -29,6 +29,7 @@ def check_guarantees(pair: Pair) -> Iterator[Check]:
         yield _claim(pair)
         yield from _claims_by_adversary(pair)
         yield _curve(pair)
+        yield from _group(pair)
     yield from _protection(pair)
 
 
@@ -113,6 +114,29 @@ def _curve(pair: Pair) -> Check:
             f"{mine[most.delta]:.9g}, approved {most.epsilon:.9g}. {_explained(pair)}",
         )
     return _check(pair, "curve", Decision.PASS, f"no larger at any of {len(theirs)} deltas")
+
+
+def _group(pair: Pair) -> Iterator[Check]:
+    """Hold what a patient with several records keeps: records used twice protect half as well."""
+    ours, theirs = pair.now.privacy.group, pair.before.privacy.group
+    if theirs is None:
+        return
+    if ours is None:
+        reason = "how many records one patient has is not recorded any more"
+        yield _check(pair, "group", Decision.FAIL, reason)
+        return
+    said = (
+        f"up to {ours.records} records of one patient (told by {ours.told_by}), epsilon "
+        f"{_shown(ours.epsilon)} for all of them; approved {theirs.records} ({theirs.told_by}), "
+        f"{_shown(theirs.epsilon)}"
+    )
+    if ours.records > theirs.records or _weaker(ours.epsilon, theirs.epsilon):
+        yield _check(pair, "group", Decision.FAIL, f"{said}: weaker. {_explained(pair)}")
+    elif ours.told_by != theirs.told_by:
+        reason = f"{said}: not known to be as strong; approve it anew"
+        yield _check(pair, "group", Decision.FAIL, reason)
+    else:
+        yield _check(pair, "group", Decision.PASS, said)
 
 
 def _protection(pair: Pair) -> Iterator[Check]:

@@ -8,11 +8,13 @@ from training.accounting import (
     Claim,
     Mechanism,
     check_claim,
+    group_epsilon,
     pld_epsilon,
     privacy_profile,
     selection_epsilon,
     solve_noise_multiplier,
 )
+from training.data.groups import LargestGroup
 from training.plan import probe_sessions
 from training.secagg.threshold import threshold
 
@@ -87,7 +89,7 @@ def cell_privacy(config: Config, cell: CellConfig) -> CellPrivacy | None:
 
 
 def privacy_record(
-    config: Config, cell: CellConfig, privacy: CellPrivacy | None
+    config: Config, cell: CellConfig, privacy: CellPrivacy | None, largest: LargestGroup
 ) -> dict[str, object]:
     """Return what ``privacy.json`` of a cell says: the mechanism, its claim and its whole curve.
 
@@ -95,10 +97,12 @@ def privacy_record(
         config: The whole configuration.
         cell: The cell's part of it.
         privacy: Of the cell; None at infinity, where ``mechanism`` and ``curve`` are null.
+        largest: The most records that are one patient's.
 
     Returns:
         ``curve`` lists delta and the epsilon kept at it by an independent accountant; the claim
-        itself stands in ``claimed_epsilon`` at ``delta``.
+        itself stands in ``claimed_epsilon`` at ``delta``. ``group`` has the epsilon of a patient
+        with the most records, all at one hospital; null at infinity.
     """
     record: dict[str, object] = {
         "schema": PRIVACY_SCHEMA,
@@ -115,6 +119,7 @@ def privacy_record(
         "noise_source": None,
         "mechanism": None,
         "curve": None,
+        "group": {"records": largest.records, "told_by": largest.told_by, "epsilon": None},
         "aggregation": {
             "protocol": config.aggregation.protocol,
             "clients": config.partition.clients,
@@ -131,6 +136,11 @@ def privacy_record(
     whole = Mechanism(noise_multiplier=privacy.noise_multiplier, sample_rate=rate, steps=steps)
     deltas = sorted({*PROFILE_DELTAS, config.privacy.delta}, reverse=True)
     kept = privacy_profile(whole, deltas=deltas)
+    together = (
+        group_epsilon(whole, delta=config.privacy.delta, records=largest.records)
+        if largest.records > 1
+        else privacy.claim.epsilon
+    )
     return record | {
         "noise_source": "fixed key" if config.reproduction else "operating system",
         "mechanism": {
@@ -147,7 +157,19 @@ def privacy_record(
             {"delta": delta, "epsilon": epsilon}
             for delta, epsilon in zip(deltas, kept, strict=True)
         ],
+        "group": {"records": largest.records, "told_by": largest.told_by, "epsilon": together},
     }
+
+
+def group_warning(config: Config, largest: LargestGroup) -> str | None:
+    """Return what to say where a patient has several records; None: each has one."""
+    if largest.records == 1 or not any(cell.private for cell in config.cells):
+        return None
+    return (
+        f"{config.data.name}: up to {largest.records} records are one patient's (told by "
+        f"{largest.told_by}), and epsilon is for one record: privacy.json has what it is for all "
+        "of them"
+    )
 
 
 def _sample_rate(config: Config, cell: CellConfig) -> float:

@@ -24,6 +24,7 @@ from audit.pipeline.privacy import (
     CellPrivacy,
     cell_privacy,
     claims,
+    group_warning,
     privacy_record,
     probe_overflow,
 )
@@ -32,6 +33,7 @@ from audit.pipeline.utility import UTILITY_SCHEMA, Examiner
 from audit.store.run import CellDirectory, RunDirectory
 from audit.vault import Vault
 from training.backends.inprocess import DropOut
+from training.data.groups import largest_group
 from training.faults import Fault
 from training.federation import Backend, new_identities, run_cell, set_up_hospitals
 from training.models import TorchArchitecture, architecture
@@ -151,6 +153,9 @@ class _Run:
         todo = [cell for cell in self._config.cells if not self._run.cell(cell.id).done]
         if todo:
             self._watcher.planned(training_cost(self._config, todo, self._prepared))
+            several = group_warning(self._config, largest_group(self._prepared.dataset))
+            if several:
+                self._watcher.warned(several)
         self._write_truth()
         for cell in todo:
             self._train_cell(cell)
@@ -289,7 +294,10 @@ class _Run:
                 f"{cell.id}: {len(failed)} of {len(log)} rounds failed and left the model as it "
                 f"was: {log[failed[0] - 1]['failure']}"
             )
-        write_json(directory.privacy, privacy_record(self._config, cell, privacy))
+        write_json(
+            directory.privacy,
+            privacy_record(self._config, cell, privacy, largest_group(self._prepared.dataset)),
+        )
         write_json(
             directory.summary,
             {

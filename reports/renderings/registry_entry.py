@@ -1,5 +1,6 @@
 """The run as an entry of the OpenDP deployments registry, ready to be finished by its curators."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -75,7 +76,8 @@ def _privacy(record: EvidenceRecord, cell: Cell, private: list[Cell]) -> dict[st
         "privacy_loss": {
             "privacy_unit": f"One {privacy['unit']}",
             "privacy_unit_details": f"Adjacent datasets differ by one {privacy['unit']} that is "
-            f"added or removed ({privacy['adjacency']}), at one hospital. {ASSUMED}",
+            f"added or removed ({privacy['adjacency']}), at one hospital. {ASSUMED}"
+            f"{_several(privacy)}",
             "privacy_parameters": {"epsilon": cell.claimed_epsilon, "delta": cell.delta},
             "privacy_parameters_details": f"All models of the sweep: {others}.{void}",
         },
@@ -109,3 +111,14 @@ def _privacy(record: EvidenceRecord, cell: Cell, private: list[Cell]) -> dict[st
             "justification": "See report.html and audit.json of this bundle.",
         },
     }
+
+
+def _several(privacy: Mapping[str, Any]) -> str:
+    """Return what the guarantee is worth to a patient with several records; empty: nobody is."""
+    group = privacy.get("group")
+    if not group or group["records"] == 1:
+        return ""
+    return (
+        f" Up to {group['records']} records are one patient's (told by {group['told_by']}): of all "
+        f"of them together epsilon is {group['epsilon']:.6g}."
+    )

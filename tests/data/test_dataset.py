@@ -10,6 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from audit.core.errors import DataError
 from training.data.dataset import Dataset, Scaling
+from training.data.groups import LargestGroup, largest_group
 
 
 def table(**changes: object) -> Dataset:
@@ -118,3 +119,12 @@ def test_scaling_refuses_constants_that_scale_nothing(constants, message):
     offset, divisor, low, high = constants
     with pytest.raises(DataError, match=message):
         Scaling(offset=offset, divisor=divisor, low=low, high=high)
+
+
+def test_a_patients_records_are_told_by_identifiers_or_by_being_identical():
+    x = np.array([[1, 2], [1, 2], [3, 4], [1, 2]], dtype=np.float32)
+    told = LargestGroup(records=3, told_by="identical records")
+    assert largest_group(table(x=x)) == told
+    named = table(x=x, patients=np.array(["a", "b", "c", "c"]))
+    assert largest_group(named) == LargestGroup(records=2, told_by="patient identifiers")
+    assert largest_group(table()).records == 1

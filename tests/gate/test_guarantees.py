@@ -73,6 +73,33 @@ def test_each_weakening_fails_and_is_named(rule, changes):
     assert {c.rule for c in record.checks if c.decision is Decision.FAIL} == {rule}
 
 
+GROUP = {"records": 1, "told_by": "identical records", "epsilon": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("approved", "now"),
+    [
+        (GROUP, GROUP | {"records": 2, "epsilon": 4.4}),
+        (GROUP | {"records": 3, "epsilon": 7.0}, GROUP | {"records": 3, "epsilon": 7.1}),
+        (GROUP, GROUP | {"told_by": "patient identifiers"}),
+        (GROUP, None),
+    ],
+)
+def test_a_patient_with_more_records_or_less_protection_fails(approved, now):
+    before = with_privacy(group=approved)
+    assert gate(before, before).exit_code == 0
+    record = gate(with_privacy(group=now), before)
+    assert record.exit_code == 1
+    assert {c.rule for c in record.checks if c.decision is Decision.FAIL} == {"group"}
+
+
+def test_fewer_records_of_a_patient_pass_and_an_older_baseline_is_not_held_against():
+    larger = GROUP | {"records": 3, "epsilon": 7.0}
+    assert gate(with_privacy(group=GROUP), with_privacy(group=larger)).exit_code == 0
+    record = gate(with_privacy(group=larger), with_privacy(group=None))
+    assert record.exit_code == 0 and checks_of(record, "group") == []
+
+
 def test_a_stronger_noise_source_and_aggregation_pass():
     weak = {"protocol": "plain", "clients": 3, "colluders": 1, "threshold": None}
     before = with_privacy(noise_source="fixed key", aggregation=weak)

@@ -8,6 +8,7 @@ import pytest
 from evidence_records import cell, record
 
 from reports.page.render import page_sections, render_html
+from reports.renderings.registry_entry import render_registry_entry
 
 VOID = {"meta", "img", "link", "br", "hr", "input", "wbr"}
 
@@ -128,6 +129,16 @@ def test_one_cell_and_twenty_cells_render(count):
     text = outline(page).text
     assert all(f"epsilon {i + 1}" in text for i in range(count))
     assert len(page) < 2_000_000
+
+
+@pytest.mark.parametrize("records", [1, 3])
+def test_what_a_claim_is_worth_to_a_patient_with_several_records_is_said(records):
+    made = record((2.0,))
+    group = {"records": records, "told_by": "identical records", "epsilon": 7.1234}
+    private = made.cells[0].model_copy(update={"privacy": made.cells[0].privacy | {"group": group}})
+    made = made.model_copy(update={"cells": [private]})
+    told = (outline(render_html(made)).text, render_registry_entry(made).decode())
+    assert all(("7.123" in text) == (records > 1) for text in told)
 
 
 def test_a_run_without_dp_alone_says_that_nothing_is_guaranteed():

@@ -4,22 +4,26 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 from training_cell import tiny_config
 
 from audit.core.errors import PrivacyClaimError
 from audit.core.loading import load_config, shipped_configs
-from audit.pipeline.privacy import cell_privacy, privacy_record, probe_overflow
+from audit.pipeline.privacy import cell_privacy, group_warning, privacy_record, probe_overflow
 from training.accounting import (
     Mechanism,
     check_claim,
+    group_epsilon,
     pld_epsilon,
     prv_epsilon,
     selection_epsilon,
     solve_noise_multiplier,
     spent_epsilon,
 )
+from training.data.groups import LargestGroup
 
 DELTA = 1e-5
+ALONE = LargestGroup(records=1, told_by="identical records")
 TARGETS = [
     (128 / 20_000, 1570, 0.1),
     (128 / 20_000, 1570, 1.0),
@@ -176,7 +180,7 @@ def test_no_shipped_probe_leaves_the_quantised_range(name):
 def test_the_written_curve_passes_through_the_recomputed_claim_and_only_falls():
     config = tiny_config()
     privacy = cell_privacy(config, config.cells[0])
-    record = privacy_record(config, config.cells[0], privacy)
+    record = privacy_record(config, config.cells[0], privacy, ALONE)
     curve = {point["delta"]: point["epsilon"] for point in record["curve"]}
     assert curve[config.privacy.delta] == pytest.approx(privacy.claim.recomputed_epsilon, rel=1e-6)
     ordered = [curve[delta] for delta in sorted(curve)]
@@ -186,6 +190,45 @@ def test_the_written_curve_passes_through_the_recomputed_claim_and_only_falls():
 
 def test_without_dp_the_record_of_privacy_has_no_mechanism_and_no_curve():
     config = tiny_config()
-    record = privacy_record(config, config.cells[1], None)
+    record = privacy_record(config, config.cells[1], None, ALONE)
     assert record["mechanism"] is record["curve"] is record["claimed_epsilon"] is None
     assert record["aggregation"]["threshold"] == 2
+    assert record["group"] == {"records": 1, "told_by": "identical records", "epsilon": None}
+
+
+def test_a_group_of_one_is_a_record_and_a_full_batch_gives_the_closed_form():
+    sampled = Mechanism(noise_multiplier=1.5, sample_rate=0.5, steps=4)
+    one = pld_epsilon(sampled, delta=DELTA)
+    assert group_epsilon(sampled, delta=DELTA, records=1) == pytest.approx(one, rel=1e-4)
+    whole = Mechanism(noise_multiplier=8.0, sample_rate=1.0, steps=4)
+    found = group_epsilon(whole, delta=DELTA, records=3)
+    assert found == pytest.approx(gaussian_epsilon(3 * 2 / 8.0, DELTA), rel=2e-3)
+
+
+def test_a_group_of_two_loses_as_much_as_a_simulation_of_its_steps_shows():
+    """Hockey-stick divergence of one step, both ways, by numerical integration."""
+    noise, rate = 1.0, 0.3
+    step = Mechanism(noise_multiplier=noise, sample_rate=rate, steps=1)
+    epsilon = group_epsilon(step, delta=DELTA, records=2)
+    x = np.linspace(-12, 16, 400_001)
+    without = norm.pdf(x, 0, noise)
+    weights = [(1 - rate) ** 2, 2 * rate * (1 - rate), rate**2]
+    inside = sum(w * norm.pdf(x, j, noise) for j, w in enumerate(weights))
+    lost = [
+        np.trapezoid(np.maximum(p - np.exp(epsilon) * q, 0), x)
+        for p, q in ((inside, without), (without, inside))
+    ]
+    assert max(lost) == pytest.approx(DELTA, rel=0.02)
+    assert epsilon > 1.5 * pld_epsilon(step, delta=DELTA)
+
+
+def test_copies_of_a_record_are_priced_and_said():
+    config = tiny_config()
+    privacy = cell_privacy(config, config.cells[0])
+    twice = LargestGroup(records=2, told_by="identical records")
+    group = privacy_record(config, config.cells[0], privacy, twice)["group"]
+    assert group["records"] == 2 and group["epsilon"] > 2 * privacy.claim.epsilon
+    alone = privacy_record(config, config.cells[0], privacy, ALONE)["group"]
+    assert alone["epsilon"] == privacy.claim.epsilon
+    assert "2 records are one patient's" in (group_warning(config, twice) or "")
+    assert group_warning(config, ALONE) is None

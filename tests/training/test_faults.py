@@ -13,6 +13,7 @@ from training_cell import run as run_cell_of
 from audit.core.config import Config
 from audit.core.loading import load_config
 from training.accounting import solve_noise_multiplier
+from training.canaries import Canaries
 from training.faults import (
     FAULTS,
     AccountantReset,
@@ -24,6 +25,7 @@ from training.faults import (
     NoNoise,
     NoSampling,
     PrivateStatistics,
+    RecordsTwice,
     ReusedNoise,
     SameNoiseEverywhere,
     ScaledNoise,
@@ -46,6 +48,24 @@ def sent(folder: Path, fault: Fault | None, *, number: int = 1, client: str = CL
     return update(plan, client, f"round-{number:03d}/round")
 
 
+def sent_by_all(folder: Path, fault: Fault):
+    """The same of one step on every record, a canary record and two gradient canaries."""
+    plan = make_cell(
+        folder,
+        aggregation__protocol="plain",
+        schedule__local_steps=1,
+        schedule__batch_size=360,
+    )
+    canaries = Canaries(
+        columns=np.array([0, 2]),
+        inputs=np.ones((1, 1, 8, 8), dtype=np.float32),
+        labels=np.zeros(1, dtype=np.int64),
+    )
+    canaries.save(plan.cell.client(CLIENTS[0]))
+    Hospital(plan, CLIENTS[0], fault).handle("train", train_request(plan), Spent())
+    return update(plan, CLIENTS[0])
+
+
 def local(**changed) -> LocalPlan:
     options = {
         "steps": 2,
@@ -61,7 +81,7 @@ def local(**changed) -> LocalPlan:
 
 def test_all_have_names_and_say_what_they_break():
     names = [fault.name for fault in FAULTS]
-    assert len(set(names)) == len(names) == 12
+    assert len(set(names)) == len(names) == 13
     assert all(fault.title != Fault.title for fault in FAULTS)
     assert Fault.name not in names
 
@@ -141,6 +161,18 @@ def test_a_narrow_seed_is_all_that_there_is_to_find():
 
 def test_every_record_is_in_every_batch():
     assert NoSampling().local_plan(local(), cell=None).sample_rate == 1.0
+
+
+def test_records_and_canaries_are_used_twice_without_noise_to_hide_it(tmp_path):
+    class SilentTwice(RecordsTwice):
+        noise = NoNoise.noise
+
+    once, twice = (
+        sent_by_all(tmp_path / str(i), fault) for i, fault in enumerate((NoNoise(), SilentTwice()))
+    )
+    np.testing.assert_allclose(twice, 2 * once, rtol=1e-3, atol=1e-6)
+    assert RecordsTwice().used(np.array([3, 1])).tolist() == [3, 1, 3, 1]
+    assert Fault().used(np.array([3, 1])).tolist() == [3, 1]
 
 
 def test_one_outlier_changes_how_all_other_records_look():

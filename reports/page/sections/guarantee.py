@@ -15,7 +15,8 @@ def guarantee(record: EvidenceRecord) -> Section:
         blocks.append(Paragraph(strong=True, text="No model of this run has a DP guarantee."))
     else:
         blocks += [_words(private, void=record.run.reproduction), _facts(private[0])]
-        blocks += [_parameters(private), _curve(private), *_spending(private)]
+        blocks += [_parameters(private), *_several(private), _curve(private)]
+        blocks += _spending(private)
         blocks += _claims(private[0])
     if open_ones and private:
         blocks.append(
@@ -100,6 +101,27 @@ def _parameters(cells: list[Cell]) -> Grid:
         "is priced where the configuration says how many were tried on these records.",
         numeric=frozenset(range(1, 9)),
     )
+
+
+def _several(cells: list[Cell]) -> list[Grid]:
+    """Return what is kept for a patient with several records, where there is one."""
+    groups = {cell_title(cell): (cell.privacy or {}).get("group") for cell in cells}
+    known = {title: group for title, group in groups.items() if group}
+    if not any(group["records"] > 1 for group in known.values()):
+        return []
+    return [
+        Grid(
+            caption="A patient with several records",
+            headers=("Model", "Records at most", "Told by", "Epsilon of all of them"),
+            rows=[
+                (title, str(group["records"]), group["told_by"], number(group["epsilon"], 4))
+                for title, group in known.items()
+            ],
+            note="The claim is about one record. This is what it is worth to the patient with the "
+            "most of them, all at one hospital; at the same delta.",
+            numeric=frozenset({1, 3}),
+        )
+    ]
 
 
 def _curve(cells: list[Cell]) -> Chart:
