@@ -51,7 +51,7 @@ def gate_or_fail(
         AuditError: The run, the baseline or the policy is missing, malformed or damaged.
     """
     from audit.formats.gate import Decision
-    from audit.gate.github import headline
+    from audit.gate.digest import digest, headline
     from audit.gate.runs import gate_runs
     from audit.store.run import RunDirectory
 
@@ -67,9 +67,8 @@ def gate_or_fail(
     if record.decision is Decision.PASS:
         return record
     told = [
-        f"  {check.decision.value}: {check.cell or 'run'} {check.name}: {check.reason}"
-        for check in record.checks
-        if check.counts and check.decision is not Decision.PASS
+        f"  {group.standing}: {group.what}, {group.where}: {group.why}"
+        for group in digest(check for check in record.checks if check.counts)
     ]
     message = "\n".join([f"audit gate: {headline(record)}", *told])
     if record.decision is Decision.INCONCLUSIVE and inconclusive == "skip":

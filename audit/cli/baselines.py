@@ -1,5 +1,6 @@
 """`audit baseline`: approve a run, show what was approved, and compare two approvals."""
 
+from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 from typing import Annotated
@@ -77,16 +78,26 @@ def show(
 def diff(
     first: Annotated[Path, typer.Argument(help="Baseline.")],
     second: Annotated[Path, typer.Argument(help="Another one.")],
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also the scores of single attacks and slices.")
+    ] = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Show what differs between two baselines: guarantees, coverage, measurements."""
     from audit.formats.baseline import read_baseline
-    from audit.gate.summary import differences, render_differences
+    from audit.gate.approval import signature_of
+    from audit.gate.summary import approval_line, differences, render_differences
 
     del debug
-    found = differences(read_baseline(first)[0], read_baseline(second)[0])
+    opened, approvals = [], []
+    for name, file in (("first", first), ("second", second)):
+        baseline, content = read_baseline(file)
+        opened.append(baseline)
+        signature = signature_of(file, baseline, content, None)
+        approvals.append(approval_line(name, baseline, signature))
+    found = differences(*opened)
     if as_json:
-        print_json([d.__dict__ for d in found])
+        print_json([asdict(d) for d in found])
     else:
-        stdout.print(render_differences(found))
+        stdout.print(render_differences(found, approvals=approvals, everything=everything))

@@ -20,15 +20,7 @@ from audit.store.run import RunDirectory
 def show_gate(
     record: GateRecord, *, junit: Path | None, as_json: bool, all_checks: bool = False
 ) -> None:
-    """Print a gate, and write what CI reads of it."""
-    if junit is not None:
-        write_junit(record, junit)
-    summary = os.environ.get("GITHUB_STEP_SUMMARY")
-    if summary:
-        try:
-            append_summary(record, Path(summary))
-        except OSError as error:
-            raise ConfigError(f"GITHUB_STEP_SUMMARY {summary}: {error.strerror}") from None
+    """Print a gate, then write what CI reads of it: what cannot be written hides no decision."""
     if as_json:
         print_json(record.model_dump(mode="json", by_alias=True))
     else:
@@ -38,6 +30,14 @@ def show_gate(
             (stderr if as_json else stdout).print(
                 line, markup=False, highlight=False, soft_wrap=True
             )
+    if junit is not None:
+        write_junit(record, junit)
+    summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    if summary:
+        try:
+            append_summary(record, Path(summary))
+        except OSError as error:
+            raise ConfigError(f"GITHUB_STEP_SUMMARY {summary}: {error.strerror}") from None
 
 
 def calibrate(

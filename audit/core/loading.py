@@ -48,7 +48,7 @@ def validate(model: type[Model], tree: Any, *, where: str) -> Model:
     try:
         return model.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError(f"{where}: " + "; ".join(_explain(e) for e in error.errors())) from None
+        raise ConfigError(f"{where}: " + "; ".join(_explain(e) for e in _first(error))) from None
 
 
 def dump_config(config: Config) -> str:
@@ -134,6 +134,17 @@ def _number(value: Any) -> Any:
             return value
         return number if "e" in value.lower() and math.isfinite(number) else value
     return value
+
+
+def _first(error: ValidationError) -> list[Any]:
+    """Errors without those that only follow: a list is too short because an item of it is bad."""
+    found = error.errors()
+    return [
+        e
+        for e in found
+        if e["type"] != "too_short"
+        or not any(o is not e and o["loc"][: len(e["loc"])] == e["loc"] for o in found)
+    ]
 
 
 def _explain(error: Any) -> str:

@@ -60,6 +60,8 @@ class Check(_Strict):
         level: Whether it moves the exit code.
         decision, reason: What it came to, and why, in words.
         advice: What would make an inconclusive check conclusive.
+        needed_n, needed_seeds: Observations of each seed, or seeds, a side that would decide if the
+            estimate stayed where it is; extrapolated.
         run, baseline, rise: The two sides and the difference, turned so that up is more leak.
         threshold: The limit, or the margin.
         alpha: Of the rule.
@@ -79,6 +81,8 @@ class Check(_Strict):
     decision: Decision
     reason: str
     advice: str | None = None
+    needed_n: int | None = None
+    needed_seeds: int | None = None
     run: Side | None = None
     baseline: Side | None = None
     rise: Side | None = None

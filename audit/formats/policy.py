@@ -6,7 +6,15 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictStr, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictStr,
+    model_validator,
+)
 
 from audit.core.adversaries import Adversary
 from audit.core.errors import ConfigError
@@ -33,6 +41,11 @@ def _known_adversaries(names: tuple[str, ...]) -> tuple[str, ...]:
         if name not in known:
             raise ValueError(f"unknown adversary {name!r}; expected one of {', '.join(known)}")
     return names
+
+
+def _off(value: Any) -> Any:
+    """YAML 1.1 reads a bare off as false."""
+    return "off" if value is False else value
 
 
 def _as_tuple(value: Any) -> Any:
@@ -99,7 +112,7 @@ class Rule(Target):
             attacks and controls that were not detected are inconclusive even under ``warn``.
     """
 
-    level: Level = "error"
+    level: Annotated[Level, BeforeValidator(_off)] = "error"
     limit: float | None = None
     margin: float | None = Field(default=None, ge=0)
     alpha: float | None = Field(default=None, gt=0, le=0.5)

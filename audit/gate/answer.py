@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from audit.formats.gate import Check, Decision, Side
 from audit.gate.leakage import Question
@@ -10,6 +11,20 @@ from audit.stats.families import holm
 
 HOPELESS = 1_000.0
 """So many times too wide an interval is not mended by a million times the observations."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Advice:
+    """What would decide.
+
+    Args:
+        text: In words.
+        n, seeds: A side; None: no such number would.
+    """
+
+    text: str
+    n: int | None = None
+    seeds: int | None = None
 
 
 def answer(questions: Sequence[Question], *, others: int = 0) -> list[Check]:
@@ -68,7 +83,7 @@ def _answer(question: Question, adjusted: float | None, tests: int) -> Check:
         reason, advice = _reason(question, rise, decision), None
         if decision is Decision.PASS and question.doubt is not None:
             decision, reason = Decision.INCONCLUSIVE, question.doubt
-            advice = "mend the attack, or run `audit attack` with its controls"
+            advice = Advice(text="mend the attack, or run `audit attack` with its controls")
         elif decision is Decision.INCONCLUSIVE:
             advice = _advice(question, rise, tests)
             if rule.on_inconclusive == "fail":
@@ -86,7 +101,9 @@ def _answer(question: Question, adjusted: float | None, tests: int) -> Check:
         level=level,
         decision=decision,
         reason=reason,
-        advice=advice,
+        advice=advice.text if advice else None,
+        needed_n=advice.n if advice else None,
+        needed_seeds=advice.seeds if advice else None,
         run=question.now,
         baseline=question.before if question.kind == "margin" else None,
         rise=None if rise is None else _shown(rise, question.alpha),
@@ -116,7 +133,7 @@ def _reason(question: Question, rise: Change, decision: Decision) -> str:
     return f"{said}: undecided, {allowed}"
 
 
-def _advice(question: Question, rise: Change, tests: int) -> str | None:
+def _advice(question: Question, rise: Change, tests: int) -> Advice | None:
     """So many records or seeds would decide, if the estimate stays where it is."""
     over = rise.value - question.allowed
     if over == 0:
@@ -128,18 +145,19 @@ def _advice(question: Question, rise: Change, tests: int) -> str | None:
     else:
         needed = rise.quantile(question.alpha / max(tests, 1)) * rise.down / rise.value
     if needed > HOPELESS:
-        return "no number of observations that can be had would decide: another margin would"
+        told = "no number of observations that can be had would decide: another margin would"
+        return Advice(text=told)
     factor = max(1.0, needed**2)
     sides = [side for side in (question.now, question.before) if side is not None]
     if any(side.seeds > 1 for side in sides):
-        seeds = max(side.seeds for side in sides)
-        return f"about {_count(seeds * factor)} seeds a side would decide"
+        seeds = _rounded(max(side.seeds for side in sides) * factor)
+        return Advice(text=f"about {seeds:,} seeds a side would decide", seeds=seeds)
     return _records_advice(question, rise, factor, passing=over < 0)
 
 
 def _records_advice(
     question: Question, rise: Change, factor: float, *, passing: bool
-) -> str | None:
+) -> Advice | None:
     """What more records would do, which shrink their own error and not what retraining adds."""
     n = question.now.n if question.now else None
     if n is None:
@@ -148,12 +166,12 @@ def _records_advice(
     error = (rise.up if passing else rise.down) ** 2
     wanted = error / factor - assumed
     if wanted <= 0:
-        return "more observations cannot decide, several seeds on each side can"
-    factor = max(1.0, (error - assumed) / wanted)
-    return f"n of about {_count(n * factor)} a side would decide (now {n:,})"
+        return Advice(text="more observations cannot decide, several seeds on each side can")
+    wide = _rounded(n * max(1.0, (error - assumed) / wanted))
+    return Advice(text=f"n of about {wide:,} a side would decide (now {n:,})", n=wide)
 
 
-def _count(number: float) -> str:
+def _rounded(number: float) -> int:
     """Round up to two digits: it is an extrapolation."""
-    step = 10 ** max(0, math.floor(math.log10(number)) - 1)
-    return f"{math.ceil(number / step) * step:,}"
+    step: int = 10 ** max(0, math.floor(math.log10(number)) - 1)
+    return math.ceil(number / step) * step

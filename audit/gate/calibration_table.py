@@ -1,6 +1,7 @@
 """A calibration for people."""
 
 from rich.console import Group, RenderableType
+from rich.markup import escape
 from rich.table import Table
 
 from audit.gate.calibrate import Calibration, RulePower
@@ -10,8 +11,8 @@ def render_calibration(result: Calibration) -> RenderableType:
     """Return what `audit gate --calibrate` prints."""
     table = Table(title=f"the policy on {result.pairs} simulated pairs a row")
     for column in (
-        "rule", "cell", "scores", "margin", "unchanged: pass", "undecided", "fail",
-        "smallest rise found, 80 %", "n now", "n to pass, 80 %",
+        "rule", "cell", "unchanged: pass / undecided / fail", "smallest rise found, 80 %",
+        "n now", "n to pass, 80 %",
     ):  # fmt: skip
         table.add_column(column, overflow="fold")
     for rule in result.rules:
@@ -34,13 +35,9 @@ def render_calibration(result: Calibration) -> RenderableType:
 
 def _row(rule: RulePower) -> list[str]:
     return [
-        rule.rule,
-        rule.cell,
-        str(rule.tests),
-        f"{rule.margin:g}",
-        f"{rule.passed:.0%}",
-        f"{rule.inconclusive:.0%}",
-        f"{rule.failed:.0%}",
+        f"{escape(rule.rule)}: margin {rule.margin:g}, {rule.tests} scores",
+        escape(rule.cell),
+        f"{rule.passed:.0%} / {rule.inconclusive:.0%} / {rule.failed:.0%}",
         "none" if rule.smallest is None else f"{rule.smallest:.2g}",
         f"{rule.n:,}" + (f" x {rule.seeds} seeds" if rule.seeds > 1 else ""),
         "seeds needed" if rule.n_to_pass is None else f"{rule.n_to_pass:,}",

@@ -6,13 +6,14 @@ from datetime import UTC, date, datetime
 
 from audit.formats.baseline import Baseline, RunFacts
 from audit.formats.gate import EXIT_CODES, Check, Decision, GateRecord, worst
-from audit.formats.policy import ALL, Policy, Rule
+from audit.formats.policy import Policy
 from audit.gate.answer import answer
 from audit.gate.bounds import check_audits, check_bounds
 from audit.gate.cells import Pair, pair_cells
 from audit.gate.coverage import check_coverage
-from audit.gate.facts import SUMMARIES, Facts
+from audit.gate.facts import Facts
 from audit.gate.guarantees import check_guarantees, mechanism_note
+from audit.gate.idle import idle_rules
 from audit.gate.leakage import Question, ask
 from audit.gate.strength import Strength
 
@@ -86,34 +87,10 @@ def check_all(
     for cell in facts.cells:
         checks += check_bounds(cell)
     checks += answer(questions)
-    checks += _named_but_absent(facts, baseline, policy)
-    notes = (*pairing.notes, *_explanations(facts, baseline, pairing.pairs))
+    absent, idle = idle_rules([*facts.cells, *baseline.cells], policy)
+    checks += absent
+    notes = (*pairing.notes, *idle, *_explanations(facts, baseline, pairing.pairs))
     return tuple(checks), notes
-
-
-def _named_but_absent(facts: Facts, baseline: Baseline, policy: Policy) -> Iterator[Check]:
-    """An attack that the policy names by its id and that ran nowhere is never a pass."""
-    for rule in policy.rules:
-        if rule.level == "off" or not _names_an_attack(rule):
-            continue
-        cells = [*facts.cells, *baseline.cells]
-        ran = any(covered.attack == rule.attack for cell in cells for covered in cell.coverage)
-        if not ran:
-            yield Check(
-                rule="named",
-                attack=rule.attack,
-                metric=rule.metric,
-                adversary=", ".join(rule.adversary),
-                level="warn" if rule.level == "warn" else "error",
-                decision=Decision.INCONCLUSIVE,
-                reason=f"the policy names {rule.attack}, and it ran on no cell",
-                advice=f"audit attack --only {rule.attack}",
-            )
-
-
-def _names_an_attack(rule: Rule) -> bool:
-    wild = any(sign in rule.attack for sign in "*?[")
-    return not wild and rule.attack != ALL and rule.attack not in SUMMARIES
 
 
 def _explanations(facts: Facts, baseline: Baseline, pairs: Sequence[Pair]) -> Iterator[str]:
@@ -135,6 +112,11 @@ def _explanations(facts: Facts, baseline: Baseline, pairs: Sequence[Pair]) -> It
         note = mechanism_note(pair.now, pair.before)
         if note is not None:
             yield note
+    missed = [f"{c.attack} by {c.adversary.value}" for c in facts.controls if c.detected is False]
+    if not facts.controls:
+        yield "the run has no positive controls: `audit attack` makes them"
+    elif missed:
+        yield f"not detected in the run's positive controls: {', '.join(missed)}"
     for side, runs in (("run", ours), ("baseline", theirs)):
         if any(run.reproduction for run in runs):
             yield f"the {side} is a reproduction with a fixed noise key: its claim is void"

@@ -71,11 +71,12 @@ def read_facts(runs: Sequence[RunDirectory]) -> Facts:
     if len(set(seeds)) < len(seeds):
         raise MissingEvidenceError(f"seeds {seeds}: expected runs with different seeds")
     cells = [_read_cells(run, config) for run, config in zip(runs, configs, strict=True)]
-    controls = [_read_controls(run) for run in runs]
+    code = [_attack_code(run, own) for run, own in zip(runs, cells, strict=True)]
+    controls = [_read_controls(run, own) for run, own in zip(runs, code, strict=True)]
     return Facts(
         runs=tuple(
-            _origin(run, config, kept)
-            for run, config, kept in zip(runs, configs, controls, strict=True)
+            _origin(run, config, own, kept)
+            for run, config, own, kept in zip(runs, configs, code, controls, strict=True)
         ),
         cells=pool_cells(cells),
         controls=pool_controls(controls),
@@ -188,19 +189,40 @@ def _coverage(run: RunDirectory, cell: str, scores: Sequence[dict[str, Any]]) ->
 
 
 def _budget(run: RunDirectory, cell: str, adversary: str, attack: str) -> str | None:
+    return _told_by_result(run, cell, adversary, attack, "budget")
+
+
+def _told_by_result(
+    run: RunDirectory, cell: str, adversary: str, attack: str, name: str
+) -> str | None:
     path = run.attack_folder(cell, adversary, attack) / "result.json"
-    if not path.is_file():
-        return None
-    budget = read_json(path).get("budget")
-    return str(budget) if budget is not None else None
+    found = read_json(path).get(name) if path.is_file() else None
+    return str(found) if found is not None else None
 
 
-def _read_controls(run: RunDirectory) -> list[ControlFacts]:
+def _attack_code(run: RunDirectory, cells: Sequence[CellFacts]) -> set[str]:
+    """Digests of the attack code, as the results recorded them."""
+    found = {
+        _told_by_result(run, cell.cell, covered.adversary, covered.attack, "code")
+        for cell in cells
+        for covered in cell.coverage
+    }
+    return {code for code in found if code is not None}
+
+
+def _read_controls(run: RunDirectory, code: set[str]) -> list[ControlFacts]:
+    """Read the controls, without those that other attack code than the results' made."""
     path = run.path / "controls.jsonl"
-    return [_parse(ControlFacts, _finite(line, path), path) for line in read_json_lines(path)]
+    found = [_parse(ControlFacts, _finite(line, path), path) for line in read_json_lines(path)]
+    return [c for c in found if c.code is None or not code or c.code in code]
 
 
-def _origin(run: RunDirectory, config: Config, controls: Sequence[ControlFacts]) -> RunFacts:
+def _origin(
+    run: RunDirectory,
+    config: Config,
+    code: set[str],
+    controls: Sequence[ControlFacts],
+) -> RunFacts:
     record = run.record
     dataset = record.get("dataset")
     if not isinstance(dataset, dict) or "sha256" not in dataset:
@@ -217,7 +239,7 @@ def _origin(run: RunDirectory, config: Config, controls: Sequence[ControlFacts])
             "models": {
                 cell.id: _digest(cell.model.model_dump(mode="json")) for cell in config.cells
             },
-            "attack_code": sorted({c.code for c in controls if c.code is not None}),
+            "attack_code": sorted(code | {c.code for c in controls if c.code is not None}),
             "reproduction": config.reproduction,
             "seed": config.seed,
             **{k: record[k] for k in ("config", "created", "backend", "python", "packages")},

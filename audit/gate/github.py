@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from audit.formats.gate import Check, Decision, GateRecord
+from audit.formats.gate import GateRecord
+from audit.gate.digest import Group, digest, headline, passed
 
 MOST = 10
 """GitHub shows so many annotations of a kind in one step."""
@@ -17,15 +18,13 @@ def annotations(record: GateRecord) -> Iterator[str]:
         properties.
     """
     shown = {"error": 0, "warning": 0}
-    for check in record.checks:
-        if check.decision is Decision.PASS:
-            continue
-        hard = check.counts and check.decision in {Decision.FAIL, Decision.INCOMPARABLE}
-        kind = "error" if hard else "warning"
+    for group in digest(record.checks):
+        kind = "error" if group.hard else "warning"
         shown[kind] += 1
         if shown[kind] <= MOST:
-            title = _property(f"audit gate: {check.cell or 'run'} {check.name}")
-            yield f"::{kind} title={title}::{_data(f'{check.decision.value}: {check.reason}')}"
+            title = _property(f"audit gate: {group.what}")
+            said = f"{group.standing}: {group.where}: {group.why}"
+            yield f"::{kind} title={title}::{_data(said)}"
     yield f"::notice title=audit gate::{_data(headline(record))}"
 
 
@@ -38,33 +37,22 @@ def append_summary(record: GateRecord, path: Path) -> None:
 def summary(record: GateRecord) -> str:
     """Return the gate as Markdown: the outcome, and all that did not pass."""
     lines = [f"### audit gate: {headline(record)}", ""]
-    left = [check for check in record.checks if check.decision is not Decision.PASS]
-    if left:
-        lines += ["| cell | rule | decision | reason |", "|---|---|---|---|"]
-        lines += [_row(check) for check in left]
+    groups = digest(record.checks)
+    if groups:
+        lines += ["| decision | rule | where | reason |", "|---|---|---|---|"]
+        lines += [_row(group) for group in groups]
         lines.append("")
-    lines += [f"- {_cell(note)}" for note in record.notes]
+    lines += [f"- {_cell(note)}" for note in (passed(record.checks), *record.notes) if note]
+    lines.append(
+        f"- approved by {_cell(record.approved_by)} on {record.approved_at[:10]}; "
+        f"signature: {record.signature}; exit code {record.exit_code}"
+    )
     return "\n".join(lines) + "\n"
 
 
-def headline(record: GateRecord) -> str:
-    """Return the outcome in a line."""
-    counts = {
-        decision: sum(c.decision is decision and c.counts for c in record.checks)
-        for decision in Decision
-    }
-    told = ", ".join(f"{n} {decision.value}" for decision, n in counts.items() if n)
-    return f"{record.decision.value} ({told or 'nothing checked'})"
-
-
-def _row(check: Check) -> str:
-    standing = check.decision.value
-    if check.waived_by is not None:
-        standing += f", waived by {check.waived_by}"
-    elif check.level == "warn":
-        standing += ", warn only"
-    said = check.reason + (f"; {check.advice}" if check.advice else "")
-    return f"| {check.cell or ''} | {_cell(check.name)} | {_cell(standing)} | {_cell(said)} |"
+def _row(group: Group) -> str:
+    said = "; ".join(part for part in (group.values, group.why) if part)
+    return "| " + " | ".join(map(_cell, (group.standing, group.what, group.where, said))) + " |"
 
 
 def _cell(text: str) -> str:

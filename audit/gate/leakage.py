@@ -10,6 +10,7 @@ from audit.formats.baseline import CellFacts, Measurement
 from audit.formats.gate import Side
 from audit.formats.policy import BOUND, Policy, Rule
 from audit.gate.cells import Pair
+from audit.gate.idle import names_score
 from audit.gate.strength import Strength
 from audit.stats.change import (
     Change,
@@ -78,7 +79,7 @@ def ask(
         rule = policy.rule_for(adversary=adversary, attack=attack, metric=metric, slice=slice_)
         if rule is None or metric == BOUND:
             continue
-        mine, theirs = now.get(key, []), before.get(key, [])
+        mine, theirs = _counted(now.get(key, []), rule), _counted(before.get(key, []), rule)
         asked: list[tuple[str, float | None, bool]] = [
             ("limit", rule.limit, not pair.now.control and bool(mine or theirs)),
             ("margin", rule.margin, bool(theirs)),
@@ -163,12 +164,18 @@ def rise_above(now: Sequence[Measurement], limit: float, *, alpha: float) -> Cha
 
 
 def _by_key(cell: CellFacts) -> dict[Key, list[Measurement]]:
-    """Scores that at least one seed measured, by what they are about."""
+    """Scores of all seeds, measured or not, by what they are about."""
     found: dict[Key, list[Measurement]] = {}
     for score in cell.metrics:
         adversary, *rest = score.key
         found.setdefault((adversary.value, rest[0], rest[1], rest[2]), []).append(score)
-    return {k: v for k, v in found.items() if any(m.outcome is Outcome.EXECUTED for m in v)}
+    return found
+
+
+def _counted(scores: list[Measurement], rule: Rule) -> list[Measurement]:
+    """Leave out what no seed measured, unless the rule names just that score."""
+    measured = any(m.outcome is Outcome.EXECUTED for m in scores)
+    return scores if measured or names_score(rule) else []
 
 
 def _missing(
@@ -176,7 +183,7 @@ def _missing(
 ) -> str | None:
     if not scores:
         known = [m for m in cell.metrics if (m.adversary.value, *m.key[1:]) == key]
-        why = next((f": {m.outcome.value}, {m.reason}" for m in known), "")
+        why = next((f": {m.outcome.value.replace('_', ' ')}, {m.reason}" for m in known), "")
         return f"{side} did not measure it{why}"
     for score in scores:
         if score.outcome is not Outcome.EXECUTED:

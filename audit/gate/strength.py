@@ -49,7 +49,7 @@ class Strength:
         control = self._controls.get((adversary, attack))
         name = f"{attack} by {adversary.value}"
         if control is None:
-            return f"{name} has no positive control in this run"
+            return f"{name} has no positive control by its code in this run"
         if control.detected is False:
             return f"{name} did not detect its positive control ({control.control}): it is broken"
         if control.detected is None and strict:

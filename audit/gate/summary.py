@@ -1,6 +1,6 @@
 """Baselines for people: what was approved, and how two of them differ."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from rich.table import Table
 from audit.core.audits import Verdict
 from audit.core.scores import Outcome
 from audit.formats.baseline import Baseline, CellFacts, Measurement
+from audit.formats.policy import ALL, BOUND
 from audit.gate.facts import SUMMARIES
 
 
@@ -22,12 +23,14 @@ class Difference:
         where: Cell, or ``run``.
         what: Which fact.
         first, second: As each tells it; empty: it does not.
+        detail: A score of a single attack, of which there are hundreds.
     """
 
     where: str
     what: str
     first: str
     second: str
+    detail: bool = False
 
 
 def warnings(baseline: Baseline) -> Iterator[str]:
@@ -47,7 +50,7 @@ def render_baseline(baseline: Baseline, *, signature: str) -> RenderableType:
     """Return what `audit baseline show` prints."""
     table = Table(title=f"baseline: {escape(baseline.runs[0].config)}")
     for column in ("cell", "role", "claim", "delta", "aggregation", "verdict", "attacks"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for cell in baseline.cells:
         joined = cell.privacy.aggregation
         table.add_row(
@@ -60,34 +63,44 @@ def render_baseline(baseline: Baseline, *, signature: str) -> RenderableType:
             str(len(cell.coverage)),
         )
     best = Table(title="strongest attacks")
-    for column in ("cell", "adversary", "metric", "slice", "value", "interval", "n", "seed", "by"):
-        best.add_column(column)
+    for column in ("cell", "adversary", "metric", "value", "n", "seed", "by"):
+        best.add_column(column, overflow="fold")
     for cell in baseline.cells:
         for m in cell.metrics:
             if m.attack in SUMMARIES and m.value is not None:
-                ends = [f"{end:.3f}" if end is not None else "" for end in (m.low, m.high)]
-                best.add_row(
-                    cell.cell,
-                    m.adversary.value,
-                    m.metric,
-                    m.slice,
-                    f"{m.value:.3f}",
-                    " to ".join(ends),
-                    str(m.n),
-                    str(m.seed),
-                    m.by or "",
-                )
-    told = baseline.approved
+                best.add_row(*map(escape, _row(cell, m)))
     detected = sum(c.detected is True for c in baseline.controls)
     return Group(
         table,
         best,
-        f"approved by {escape(told.by)} on {told.at[:10]}, expires {told.expires or 'never'}: "
-        f"{escape(told.reason)}",
+        escape(approval_line("baseline", baseline, signature)),
         f"seeds: {', '.join(str(r.seed) for r in baseline.runs)}; positive controls detected: "
-        f"{detected} of {len(baseline.controls)}; signature: {signature}",
+        f"{detected} of {len(baseline.controls)}",
+        *_controls_line(baseline),
         *(f"note: {warning}" for warning in warnings(baseline)),
     )
+
+
+def _row(cell: CellFacts, m: Measurement) -> Iterator[str]:
+    ends = (f"{end:.3f}" if end is not None else "none" for end in (m.low, m.high))
+    yield cell.cell
+    yield m.adversary.value
+    yield m.metric if m.slice == ALL else f"{m.metric} ({m.slice})"
+    yield f"{m.value:.3f} [{', '.join(ends)}]"
+    yield f"{m.n:,}" if m.n is not None else ""
+    yield str(m.seed)
+    yield m.by or ""
+
+
+def _controls_line(baseline: Baseline) -> Iterator[str]:
+    for detected, what in ((False, "not detected"), (None, "no control possible")):
+        attacks = dict.fromkeys(
+            f"{c.attack} by {c.adversary.value}"
+            for c in baseline.controls
+            if c.detected is detected
+        )
+        if attacks:
+            yield f"{what}: {', '.join(attacks)}"
 
 
 def differences(first: Baseline, second: Baseline) -> list[Difference]:
@@ -95,26 +108,60 @@ def differences(first: Baseline, second: Baseline) -> list[Difference]:
     found = _differing("run", _of_run(first), _of_run(second))
     cells = [{cell.cell: cell for cell in baseline.cells} for baseline in (first, second)]
     for name in dict.fromkeys((*cells[0], *cells[1])):
+        there = [side[name] for side in cells if name in side]
         ours, theirs = (_of_cell(side[name]) if name in side else {} for side in cells)
-        found += _differing(name, ours, theirs)
+        details = {_name(m) for cell in there for m in cell.metrics if not _headline(m)}
+        found += _differing(name, ours, theirs, details)
     return found
 
 
-def render_differences(found: list[Difference]) -> RenderableType:
-    """Return what `audit baseline diff` prints."""
-    if not found:
-        return "no difference in guarantees, coverage, measurements or versions"
+def render_differences(
+    found: list[Difference], *, approvals: Sequence[str] = (), everything: bool = False
+) -> RenderableType:
+    """Return what `audit baseline diff` prints.
+
+    Args:
+        found: All differences.
+        approvals: Who approved the two, and when.
+        everything: Also the scores of single attacks; else only how many of them differ.
+    """
+    shown = [one for one in found if everything or not one.detail]
     table = Table(title="baseline diff")
     for column in ("where", "what", "first", "second"):
         table.add_column(column, overflow="fold")
-    for one in found:
+    for one in shown:
         table.add_row(one.where, escape(one.what), escape(one.first), escape(one.second))
-    return table
+    hidden = len(found) - len(shown)
+    same = "no difference in guarantees, coverage, measurements or versions"
+    return Group(
+        *map(escape, approvals),
+        *([table] if shown else []),
+        *([f"{hidden} scores of single attacks and slices differ, too: --all"] if hidden else []),
+        *([] if found else [same]),
+    )
 
 
-def _differing(where: str, ours: dict[str, str], theirs: dict[str, str]) -> list[Difference]:
+def approval_line(name: str, baseline: Baseline, signature: str) -> str:
+    """Return who approved a baseline, when and until when."""
+    told = baseline.approved
+    return (
+        f"{name}: approved by {told.by} on {told.at[:10]}, expires {told.expires or 'never'}: "
+        f"{told.reason}; signature: {signature}"
+    )
+
+
+def _differing(
+    where: str, ours: dict[str, str], theirs: dict[str, str], details: set[str] | None = None
+) -> list[Difference]:
+    details = details or set()
     return [
-        Difference(where=where, what=what, first=ours.get(what, ""), second=theirs.get(what, ""))
+        Difference(
+            where=where,
+            what=what,
+            first=ours.get(what, ""),
+            second=theirs.get(what, ""),
+            detail=what in details,
+        )
         for what in dict.fromkeys((*ours, *theirs))
         if ours.get(what) != theirs.get(what)
     ]
@@ -154,17 +201,29 @@ def _of_cell(cell: CellFacts) -> dict[str, str]:
             for c in cell.claims
         },
         **{f"coverage {c.attack} by {c.adversary.value}": c.budget for c in cell.coverage},
-        **{_name(m): _value(m) for m in cell.metrics},
+        **_scores(cell),
     }  # fmt: skip
     return {name: str(value) for name, value in facts.items()}
 
 
+def _scores(cell: CellFacts) -> dict[str, str]:
+    """Every score, of several seeds one after the other."""
+    found: dict[str, list[str]] = {}
+    for m in cell.metrics:
+        found.setdefault(_name(m), []).append(_value(m))
+    return {name: "\n".join(dict.fromkeys(values)) for name, values in found.items()}
+
+
+def _headline(m: Measurement) -> bool:
+    return m.attack in SUMMARIES or m.metric == BOUND
+
+
 def _name(m: Measurement) -> str:
-    return f"{m.metric} of {m.attack} by {m.adversary.value} ({m.slice}, seed {m.seed})"
+    return f"{m.metric} of {m.attack} by {m.adversary.value} ({m.slice})"
 
 
 def _value(m: Measurement) -> str:
     if m.value is None or m.outcome is not Outcome.EXECUTED:
-        return m.outcome.value
+        return m.outcome.value.replace("_", " ")
     ends = [f"{end:.4g}" if end is not None else "none" for end in (m.low, m.high)]
-    return f"{m.value:.4g} [{ends[0]}, {ends[1]}], n {m.n}"
+    return f"{m.value:.4g} [{ends[0]}, {ends[1]}], n {m.n}, seed {m.seed}"

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 
-from rich.console import Group, RenderableType
+from rich.console import Group as Lines
+from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from audit.formats.gate import Check, Decision, GateRecord, Side
-from audit.gate.github import headline
+from audit.formats.gate import Decision, GateRecord
+from audit.gate.digest import Group, digest, headline, passed, singly
 
 COLOURS = {
     Decision.PASS: "green",
@@ -15,70 +16,44 @@ COLOURS = {
     Decision.INCONCLUSIVE: "yellow",
     Decision.INCOMPARABLE: "magenta",
 }
-ORDER = (Decision.FAIL, Decision.INCOMPARABLE, Decision.INCONCLUSIVE, Decision.PASS)
 
 
 def render(record: GateRecord, *, all_checks: bool = False) -> RenderableType:
-    """Return what the terminal shows.
+    """Return what the terminal shows, the outcome last.
 
     Args:
         record: The gate.
-        all_checks: Also guarantees that hold; else only how many.
+        all_checks: Every check by itself; else failures in full, what is undecided in groups, and
+            of what passed only how many.
     """
-    table = Table(title="audit gate")
-    for column in ("cell", "rule", "baseline", "run", "decision", "why, and what would decide"):
-        table.add_column(column, overflow="fold")
-    shown = [c for c in record.checks if all_checks or _worth_showing(c)]
-    for same in _alike(shown):
-        table.add_row(*_row(same))
-    hidden = len(record.checks) - len(shown)
+    groups = singly(record.checks) if all_checks else digest(record.checks)
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for group in groups:
+        table.add_row(*_row(group))
+    return Lines(*([table] if groups else []), *_lines(record, all_checks=all_checks))
+
+
+def _row(group: Group) -> tuple[str, str]:
+    colour = COLOURS[group.checks[0].decision]
+    standing, _, aside = group.standing.partition(", ")
     lines = [
-        *([f"{hidden} guarantees and controls held: not shown"] if hidden else []),
-        *(f"note: {escape(note)}" for note in record.notes),
-        f"approved by {escape(record.approved_by)} on {record.approved_at[:10]}; "
-        f"signature: {record.signature}",
-        f"[{COLOURS[record.decision]}]{headline(record)}[/], exit code {record.exit_code}",
+        f"[bold]{escape(group.what)}[/], {escape(group.where)}" + (f" ({aside})" if aside else ""),
+        escape(group.values),
+        escape(group.why),
     ]
-    return Group(table, *lines) if shown else Group(*lines)
+    return f"[{colour}]{standing}[/]", "\n".join(line for line in lines if line)
 
 
-def _alike(checks: list[Check]) -> list[list[Check]]:
-    """Checks of several adversaries that say the same, together; the worst first."""
-    groups: dict[tuple[object, ...], list[Check]] = {}
-    for check in sorted(checks, key=lambda c: ORDER.index(c.decision)):
-        key = check.model_copy(update={"adversary": None}).model_dump_json(
-            include={"cell", "rule", "attack", "metric", "slice", "decision", "reason", "level"}
-        )
-        groups.setdefault((key, check.waived_by), []).append(check)
-    return list(groups.values())
-
-
-def _worth_showing(check: Check) -> bool:
-    return check.decision is not Decision.PASS or check.rule in {"limit", "margin", "claim"}
-
-
-def _row(same: list[Check]) -> Iterator[str]:
-    check = same[0]
-    yield check.cell or check.baseline_cell or ""
-    named = ", ".join(c.adversary for c in same if c.adversary is not None)
-    yield escape(check.model_copy(update={"adversary": named or None}).name)
-    yield _side(check.baseline)
-    yield _side(check.run)
-    standing = check.decision.value
-    if check.waived_by is not None:
-        standing += f"\nwaived: {escape(check.waived_by)}"
-    elif check.level == "warn":
-        standing += "\nwarn only"
-    yield f"[{COLOURS[check.decision]}]{standing}[/]"
-    yield escape(check.reason + (f"; {check.advice}" if check.advice else ""))
-
-
-def _side(side: Side | None) -> str:
-    if side is None or side.value is None:
-        return ""
-    told = f"{side.value:.3f}"
-    if side.low is not None and side.high is not None:
-        told += f"\n{side.low:.3f} to {side.high:.3f}"
-    if side.seeds > 1:
-        told += f"\n{side.seeds} seeds"
-    return told + (f"\nn {side.n:,}" if side.n is not None else "")
+def _lines(record: GateRecord, *, all_checks: bool) -> Iterator[str]:
+    if not all_checks:
+        yield from filter(None, [passed(record.checks)])
+        yield "every check: gate.json of the run, --junit FILE, or --all"
+    yield from (f"note: {escape(note)}" for note in record.notes)
+    yield (
+        f"approved by {escape(record.approved_by)} on {record.approved_at[:10]}; "
+        f"signature: {record.signature}"
+    )
+    colour = COLOURS[record.decision]
+    yield f"[{colour}]{headline(record)}[/], exit code {record.exit_code}"

@@ -5,10 +5,12 @@ drives do not have, and leave two more files beside the history. Writers wait fo
 """
 
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from audit.core.errors import AuditError, IntegrityError, LockedRunError, MissingEvidenceError
 from audit.formats.files import private_folder
@@ -69,12 +71,13 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
         MissingEvidenceError: It is not there, holds nothing, or a later version wrote it.
         LockedRunError: Another process was writing all the time.
     """
-    if not path.exists():
-        raise MissingEvidenceError(f"no history at {path}: {ADVICE}")
-    mode = "rw" if os.access(path, os.W_OK) else "ro"  # rw: a killed writer may want undoing
-    with _told(path), closing(_connect(path, mode, PATIENCE)) as connection:
-        connection.execute("PRAGMA query_only = ON")
-        connection.execute("BEGIN")
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise MissingEvidenceError(f"no history at {path}: {ADVICE}") from None
+    except OSError as error:
+        raise AuditError(f"history {path}: cannot read it: {error.strerror or error}") from None
+    with _told(path), _open_to_read(path) as connection:
         version = _version(connection, path)
         if version == 0:
             raise MissingEvidenceError(f"history {path} holds nothing: {ADVICE}")
@@ -87,6 +90,49 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
             copy.execute("BEGIN")
             migrate(copy)
             yield copy
+
+
+@contextmanager
+def _open_to_read(path: Path) -> Iterator[sqlite3.Connection]:
+    """Give a connection inside a transaction that has read.
+
+    With leave to write, what a killed writer left is undone. Without it that is done on a copy, and
+    so is reading a file that another program has put into write-ahead mode: SQLite reads neither
+    without writing beside it.
+    """
+    writable = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+    with ExitStack() as stack:
+        try:
+            connection = _begun(stack, path, "rw" if writable else "ro")
+        except sqlite3.OperationalError as error:
+            if writable or not _name(error).startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN")):
+                raise
+            folder = Path(stack.enter_context(TemporaryDirectory()))
+            connection = _begun(stack, _copied(path, folder), "rw")
+        yield connection
+
+
+def _copied(path: Path, folder: Path) -> Path:
+    try:
+        for suffix in ("", "-journal", "-wal"):
+            beside = path.with_name(path.name + suffix)
+            if beside.exists():
+                shutil.copyfile(beside, folder / beside.name)
+    except OSError as error:
+        raise AuditError(f"history {path}: cannot read it: {error.strerror or error}") from None
+    return folder / path.name
+
+
+def _begun(stack: ExitStack, path: Path, mode: str) -> sqlite3.Connection:
+    connection = stack.enter_context(closing(_connect(path, mode, PATIENCE)))
+    connection.execute("PRAGMA query_only = ON")
+    connection.execute("BEGIN")
+    connection.execute("PRAGMA user_version").fetchone()
+    return connection
+
+
+def _name(error: sqlite3.Error) -> str:
+    return getattr(error, "sqlite_errorname", "")
 
 
 def _connect(path: Path, mode: str, patience: float) -> sqlite3.Connection:
@@ -118,7 +164,7 @@ def _told(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        if getattr(error, "sqlite_errorname", "").startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        if _name(error).startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
             raise LockedRunError(f"history {path} is in use by another process") from None
         raise AuditError(f"history {path}: {error}") from None
     except sqlite3.DatabaseError as error:

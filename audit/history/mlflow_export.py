@@ -7,7 +7,10 @@ logged twice. What was decided since is brought up to date.
 import hashlib
 import os
 import re
+import sys
+import textwrap
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +33,9 @@ BATCH = 1_000
 """Metrics that MLflow takes at once."""
 
 FINISHED = "FINISHED"
+RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+LONGEST_MESSAGE = 400
+"""Characters of MLflow's own words; a server that is no MLflow answers with a page."""
 
 HEADLINES = {"empirical_epsilon_lower_bound", "hospital_epsilon_estimate", "attribute_advantage"}
 """Metrics that matter although no strongest attack sums them up."""
@@ -66,13 +72,27 @@ def export(path: Path, *, uri: str, experiment: str, every_score: bool = False) 
     except ImportError:
         raise ConfigError(f"MLflow is not installed: {EXTRA} (extra `mlflow`)") from None
     try:
-        client = MlflowClient(tracking_uri=uri)
-        found = client.get_experiment_by_name(experiment)
-        place = found.experiment_id if found else client.create_experiment(experiment)
-        made = sum(_keep(client, place, run, series) for run in shown.runs)
+        with redirect_stdout(sys.stderr):  # MLflow prints the address of every run
+            with _few_retries():
+                client = MlflowClient(tracking_uri=uri)
+                found = client.get_experiment_by_name(experiment)
+            place = found.experiment_id if found else client.create_experiment(experiment)
+            made = sum(_keep(client, place, run, series) for run in shown.runs)
     except MlflowException as error:
-        raise AuditError(f"MLflow: {_without_password(str(error), uri)}") from None
+        raise AuditError(f"MLflow: {_in_a_line(_without_password(str(error), uri))}") from None
     return Exported(made=made, known=len(shown.runs) - made)
+
+
+@contextmanager
+def _few_retries() -> Iterator[None]:
+    """Ask an address that may not answer at all for seconds, and not for MLflow's four minutes."""
+    kept = os.environ.get(RETRIES)
+    os.environ.setdefault(RETRIES, "2")
+    try:
+        yield
+    finally:
+        if kept is None:
+            del os.environ[RETRIES]
 
 
 def _headline(series: Series) -> bool:
@@ -207,6 +227,10 @@ def metric_name(name: str) -> str:
 
 def _milliseconds(run: RecordedRun) -> int:
     return round(run.created.timestamp() * 1000)
+
+
+def _in_a_line(text: str) -> str:
+    return textwrap.shorten(text, LONGEST_MESSAGE, placeholder=" ...")
 
 
 def _without_password(text: str, uri: str) -> str:

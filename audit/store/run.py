@@ -214,6 +214,9 @@ class RunDirectory:
                 raise IntegrityError(f"{file} was changed: its SHA-256 is not the manifest's")
         listed = {name.split("/")[1] for name in hashes if name.startswith("cells/")}
         for cell in sorted(listed):
+            inside = f"cells/{cell}/"
+            if not (inside.startswith(below) or below.startswith(inside)):
+                continue
             for file in sorted((self.path / "cells" / cell).rglob("*")):
                 name = file.relative_to(self.path).as_posix()
                 if file.is_file() and name.startswith(below) and name not in hashes:

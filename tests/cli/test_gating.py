@@ -35,8 +35,9 @@ def audit(*arguments: str, cwd: Path, **environment: str) -> subprocess.Complete
     )
 
 
-def control_everything(run: Path, *, detected: bool | None = True) -> None:
+def control_everything(run: Path, *, detected: bool | None = True, code: str | None = None) -> None:
     """Stand-ins for the controls: the gate asks what they say, and not how they were made."""
+    code = code or read_json(next((run / "attacks").glob("*/*/*/result.json")))["code"]
     ran = {(s["adversary"], s["attack"]) for s in read_json_lines(run / "scores.jsonl")}
     write_json_lines(
         run / "controls.jsonl",
@@ -45,7 +46,7 @@ def control_everything(run: Path, *, detected: bool | None = True) -> None:
                 "schema": "audit-control/v1", "adversary": adversary, "attack": attack,
                 "control": "overfit", "metric": "auc", "value": 0.9, "low": 0.8, "high": 0.95,
                 "confidence": 0.95, "n": 100, "chance": 0.5, "detected": detected,
-                "reason": None, "code": "c", "budget": "quick",
+                "reason": None, "code": code, "budget": "quick",
             }
             for adversary, attack in sorted(ran)
         ],
@@ -162,10 +163,12 @@ def test_a_larger_leak_fails_with_every_output(folder):
     assert done.returncode == 1, done.stderr
     assert "::error title=audit gate" in done.stdout
     assert "0.990" in done.stdout
-    assert "| eps-2 |" in summary.read_text()
+    assert "| fail | margin: auc of loss | eps-2; by query |" in summary.read_text()
     (suite,) = JUnitXml.fromfile(str(folder / "out" / "gate.xml"))
     assert suite.failures == 1
     assert gate(folder, *arguments, "--exit-zero").returncode == 0
+    blocked = gate(folder, "--policy", "tight.yaml", "--junit", "tight.yaml/gate.xml")
+    assert (blocked.returncode, "exit code 1" in blocked.stdout) == (5, True)
     quiet = gate(folder, *arguments, "--json")
     assert quiet.returncode == 1
     assert json.loads(quiet.stdout)["decision"] == "fail"
@@ -175,8 +178,12 @@ def test_a_larger_leak_fails_with_every_output(folder):
 def test_a_broken_attack_never_passes_a_model(folder):
     control_everything(folder / "run", detected=False)
     assert gate(folder, "--policy", "loose.yaml").returncode == 3
-    (folder / "run" / "controls.jsonl").unlink()
+    control_everything(folder / "run", code="of another day")
     assert gate(folder, "--policy", "loose.yaml").returncode == 3
+    (folder / "run" / "controls.jsonl").unlink()
+    done = gate(folder, "--policy", "loose.yaml")
+    assert (done.returncode, "no positive controls" in done.stdout) == (3, True)
+    assert "attack code changed" not in done.stdout
 
 
 def test_a_run_in_use_is_not_gated(folder):
@@ -276,8 +283,13 @@ def test_signing_showing_and_comparing(folder):
         ("claimed epsilon", "0.25")
     ]
     change(folder / "signed.json", "approved", "reason", value="another")
-    done = audit("gate", "run", "--baseline", "signed.json", cwd=folder)
-    assert (done.returncode, "changed" in done.stderr) == (5, True)
+    for command in (
+        ("gate", "run", "--baseline", "signed.json"),
+        ("baseline", "show", "signed.json"),
+        ("baseline", "diff", "baseline.json", "signed.json"),
+    ):
+        done = audit(*command, cwd=folder)
+        assert (done.returncode, "changed" in done.stderr) == (5, True)
 
 
 def test_a_baseline_and_a_gate_hold_no_path_of_this_machine(kept):

@@ -216,6 +216,56 @@ def test_an_attack_that_the_policy_names_and_that_ran_nowhere_is_no_pass():
     assert "lira-online" in next(c.reason for c in record.checks if c.rule == "named")
 
 
+@pytest.mark.parametrize(
+    ("rule", "code"),
+    [
+        ({"metric": "auc", "attack": "los", "margin": 0.1}, 3),
+        ({"metric": "auc", "attack": "lora-*", "margin": 0.1}, 3),
+        ({"metric": "auc", "slice": "worst-hospitl", "margin": 0.1}, 3),
+        ({"metric": "auc", "adversary": "malicious-server", "margin": 0.1}, 3),
+        ({"metric": "auc", "adversary": ["query", "malicious-server"], "margin": 0.1}, 3),
+        ({"metric": "ssim", "limit": 0.1}, 3),
+        ({"metric": "tpr_at_fpr_0.001", "margin": 0.1}, 3),  # tried, and could not be resolved
+        ({"metric": "ssim", "attack": "strongest", "margin": 0.1}, 0),  # only if there is one
+        ({"metric": "ssim", "slice": "*", "margin": 0.1}, 0),
+        ({"metric": "psnr", "margin": 0.1}, 0),  # not run: there is nothing to invert
+        ({"metric": "auc", "attack": "los", "margin": 0.1, "level": "warn"}, 0),
+        ({"metric": "auc", "attack": "los", "margin": 0.1, "level": "off"}, 0),
+    ],
+)
+def test_a_rule_that_finds_nothing_never_passes_in_silence(rule, code):
+    unresolved = measured(None, metric="tpr_at_fpr_0.001", outcome="not_resolvable")
+    metrics = [measured(half=0.01), unresolved, measured(None, metric="psnr")]
+    now = facts(cell(metrics=metrics), control_cell())
+    record = gate(now, now, policy(rule, {"metric": "auc", "attack": "loss", "margin": 0.1}))
+    assert record.exit_code == code
+    asked = [c for c in record.checks if c.rule == "named"]
+    told = [note for note in record.notes if note.startswith("rule 1 of the policy")]
+    assert bool(asked) != bool(told) or rule.get("level") == "off"
+
+
+def test_a_rule_to_which_earlier_ones_leave_nothing_is_named():
+    rules = policy(
+        {"metric": "auc", "margin": 0.1}, {"metric": "auc", "attack": "loss", "limit": 1}
+    )
+    record = gate(one(0.55), one(0.55), rules)
+    assert any("rule 2 of the policy" in note and "earlier rules" in note for note in record.notes)
+
+
+def test_a_score_that_the_policy_names_is_asked_of_every_cell():
+    """It was measured on the control only: on the private cell it failed, then as now."""
+    failed = measured(None, outcome="failed", reason="out of memory")
+    now = facts(cell(metrics=[failed]), control_cell(metrics=[measured(half=0.01)]))
+    rules = policy({"metric": "auc", "attack": "loss", "limit": 0.9, "margin": 0.1})
+    record = gate(now, now, rules)
+    assert record.exit_code == 3
+    checks = [*checks_of(record, "limit"), *checks_of(record, "margin")]
+    assert [c.decision for c in checks] == [Decision.INCONCLUSIVE] * 2
+    assert all("out of memory" in c.reason for c in checks)
+    anything = policy({"metric": "auc", "margin": 0.1})
+    assert gate(now, now, anything).exit_code == 0
+
+
 def test_seeds_decide_by_their_spread_and_not_by_one_runs_interval():
     """Records alone would call 0.62 against 0.55 a rise; seeds that spread so widely do not."""
     rules = policy({"metric": "auc", "margin": 0.05})
@@ -256,6 +306,12 @@ def test_seeds_on_the_same_records_are_taken_in_pairs():
     (check,) = checks_of(gate(now, before), "margin")
     assert check.decision is Decision.FAIL
     assert "pairs" in check.method
+
+
+def test_controls_that_were_not_detected_are_named():
+    now = facts(detected=False)
+    assert any("loss by query" in note for note in gate(now, facts()).notes)
+    assert any("no positive controls" in note for note in gate(facts(known=()), facts()).notes)
 
 
 def test_a_waiver_holds_until_its_day_and_is_named_after():

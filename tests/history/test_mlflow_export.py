@@ -1,6 +1,8 @@
 """The history as MLflow runs: aggregates, each run once, decisions brought up to date."""
 
 import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -44,7 +46,7 @@ def kept(uri: str, experiment: str = "privacy-audit"):
     return client.search_runs([place.experiment_id], order_by=["attributes.start_time ASC"])
 
 
-def test_each_run_is_logged_once_and_its_decisions_are_brought_up_to_date(path, uri):
+def test_each_run_is_logged_once_and_its_decisions_are_brought_up_to_date(path, uri, capsys):
     values = [
         measured(0.6),
         measured(0.61, attack="loss"),
@@ -105,6 +107,30 @@ def test_each_run_is_logged_once_and_its_decisions_are_brought_up_to_date(path, 
 
     assert export(path, uri=uri, experiment="all", every_score=True).made == 3
     assert kept(uri, "all")[0].data.metrics["eps-2/query/loss/auc"] == 0.61
+    assert capsys.readouterr().out == ""
+
+
+class _Page(BaseHTTPRequestHandler):
+    """A server that is no MLflow."""
+
+    def do_GET(self) -> None:
+        self.send_error(404, explain="x\n" * 1000)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_server_that_is_no_mlflow_is_an_error_in_one_line(path):
+    pytest.importorskip("mlflow")
+    record(path, [snapshot()])
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Page) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(AuditError, match=r"MLflow: .*404") as caught:
+            export(path, uri=f"http://127.0.0.1:{server.server_port}", experiment="x")
+        server.shutdown()
+    said = str(caught.value)
+    assert "\n" not in said
+    assert len(said) < 500
 
 
 def test_an_address_that_mlflow_cannot_use_is_an_error_in_words(path, uri):
