@@ -12,6 +12,7 @@ from audit.store.run import RunDirectory
 from audit.vault import Vault
 
 PACKAGES = (
+    "fl-privacy-audit",
     "flwr",
     "torch",
     "torchvision",

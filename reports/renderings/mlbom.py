@@ -34,6 +34,7 @@ def render_mlbom(record: EvidenceRecord) -> bytes:
             "purl": f"pkg:pypi/{name}@{version}",
         }
         for name, version in sorted(record.run.packages.items())
+        if name != record.tool["name"]  # it stands among the tools
     ]
     bom: dict[str, Any] = {
         "bomFormat": "CycloneDX",
