@@ -157,6 +157,6 @@ def _audited(
         outside=trials * (count - 1),
         p_value=p_value(named),
         best_p_value=p_value(trials),
-        reversal_p_value=1.0,
+        reversal_p_value=None,
         note=f"named {named} of {trials}; the mechanism allows a rate of {bound:.3g}",
     )

@@ -13,6 +13,7 @@ from audit.scoring import (
     Known,
     Origin,
     SliceValues,
+    judge,
     score_identification,
     score_reconstruction,
     score_strongest_inversion,
@@ -166,6 +167,9 @@ def test_a_rate_above_the_bound_is_evidence_against_the_probes_claim() -> None:
     assert broken.about == "probe" and broken.lower_bound > 1.0
     assert broken.lower_bound <= broken.ceiling
     assert identified(3, bound=None).record is None  # without DP nothing is claimed
+    (judged,) = judge([broken])  # no test of a swapped truth, which would cost power for nothing
+    assert (judged.tests, judged.adjusted_p_value) == (1, broken.p_value)
+    assert judged.reversal_p_value is None and judged.adjusted_reversal_p_value is None
 
 
 def test_the_implied_epsilon_rarely_exceeds_the_truth_where_the_best_attack_is_made() -> None:
