@@ -9,7 +9,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from attacks.attack import CLIP_SLACK, Budget, gradient_of, probe_observations, records_in
+from attacks.attack import (
+    CLIP_SLACK,
+    NOT_FINITE,
+    Budget,
+    finite,
+    gradient_of,
+    probe_observations,
+    records_in,
+)
+from attacks.inversion.dummies import DummyGradients, reachable
 from attacks.inversion.labels.reader import LabelReader
 from attacks.inversion.work import NOTHING, ProbeSize, Work
 from audit.core.errors import ViewError
@@ -59,7 +68,7 @@ class DeepLeakage:
         """Reconstruct every probe that is small enough.
 
         Raises:
-            ViewError: The view has no probes.
+            ViewError: The view has no probes, or its model leaves no gradient path.
         """
         done: list[Reconstruction] = []
         skipped: dict[str, str] = {}
@@ -72,6 +81,9 @@ class DeepLeakage:
                 continue
             if probe.steps > 1:
                 skipped[probe.name] = f"{probe.steps} local steps: see fedavg-unrolled"
+                continue
+            if not finite(probe):
+                skipped[probe.name] = NOT_FINITE
                 continue
             reconstruction = self._invert(probe, view.background, rng)
             if reconstruction is None:
@@ -102,6 +114,12 @@ class DeepLeakage:
         matching = _Matching(module.double(), probe, background)
         count = records_in(probe)
         shape = (count, *background.architecture.input_shape)
+        ramp = torch.linspace(*background.record_range, int(np.prod(shape[1:])))
+        reachable(
+            DummyGradients(background, probe.weights, dtype=torch.float64),
+            ramp.double().view(1, 1, *shape[1:]),
+            self.id,
+        )
         best: tuple[float, Tensor, Tensor] | None = None
         for _ in range(self.restarts):
             records = torch.from_numpy(self.initial_scale * rng.standard_normal(shape))

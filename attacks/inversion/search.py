@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from attacks.attack import gradient_of, probe_observations, records_in
+from attacks.attack import NOT_FINITE, finite, gradient_of, probe_observations, records_in
 from attacks.inversion.batch_order import Layout, dealt, layout_of
 from attacks.inversion.dummies import DummyGradients, reachable
 from attacks.inversion.labels.reader import LabelReader
@@ -98,9 +98,8 @@ class Search:
         beside: dict[str, Reconstruction | None] = {}
         for group in _alike(chosen):
             made = sent(background, group[0])
-            if isinstance(made, DummyGradients):
-                start = torch.from_numpy(background.population.inputs[:1])[None]
-                reachable(made, start.to(made.dtype), self.attack)
+            start = torch.from_numpy(background.population.inputs[:1])[None].to(made.dtype)
+            reachable(DummyGradients(background, group[0].weights), start, self.attack)
             both = [*group, *(_random(one, rng) for one in group if controls)]
             done = [
                 self._kept(one, records, losses, labels, problem.layout)
@@ -151,8 +150,8 @@ class Search:
         count = records_in(one)
         if count > self.most_records:
             return f"{count} records: more than the {self.most_records} of this budget"
-        if not all(np.isfinite(part).all() for part in one.update.values()):
-            return "its update is not finite"
+        if not finite(one):
+            return NOT_FINITE
         return self.refuses(one)
 
     def _problems(

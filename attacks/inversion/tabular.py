@@ -10,8 +10,17 @@ from scipy.optimize import nnls
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from attacks.attack import CLIP_SLACK, Budget, gradient_of, probe_observations, records_in
+from attacks.attack import (
+    CLIP_SLACK,
+    NOT_FINITE,
+    Budget,
+    finite,
+    gradient_of,
+    probe_observations,
+    records_in,
+)
 from attacks.inversion.batched_lbfgs import minimise
+from attacks.inversion.dummies import DummyGradients, reachable
 from attacks.inversion.table_dummies import Labelled, TableDummies
 from attacks.inversion.work import NOTHING, ProbeSize, Work
 from audit.core.errors import ViewError
@@ -62,7 +71,7 @@ class Tabular:
         """Reconstruct every probe that is small enough.
 
         Raises:
-            ViewError: The view has no probes, or no population.
+            ViewError: The view has no probes, no population, or a model without gradient path.
         """
         done: list[Reconstruction] = []
         skipped: dict[str, str] = {}
@@ -99,8 +108,8 @@ class Tabular:
             return "how many records it holds is not known"
         if count > self.most_records:
             return f"{count} records: more than the {self.most_records} of this budget"
-        if not all(np.isfinite(part).all() for part in gradient.values()):
-            return "the update holds values that are not finite"
+        if not finite(probe):
+            return NOT_FINITE
         return None if any(part.any() for part in gradient.values()) else "the update is zero"
 
     def _invert(
@@ -110,6 +119,8 @@ class Tabular:
         matching = _Matching(module.double(), probe, background)
         low, high = background.record_range
         population = background.population.inputs
+        plain = DummyGradients(background, probe.weights, dtype=torch.float64)
+        reachable(plain, torch.from_numpy(population[None, :1]).double(), "tabular")
         dummies = TableDummies(background.fields, population, low=low, high=high)
         count = records_in(probe)
         labels = _labels(matching.class_shares(), count, self.restarts, rng)

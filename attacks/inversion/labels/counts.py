@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from attacks.attack import Budget, gradient_of, records_in
+from attacks.attack import NOT_FINITE, Budget, finite, gradient_of, records_in
 from attacks.inversion.labels.class_gradients import (
     Directions,
     Expected,
@@ -90,10 +90,10 @@ class LabelCounts:
             if np.isfinite(probe.update[last]).all():
                 counts[probe.name] = _probe_counts(probe, models, found.prior)
             else:
-                skipped[probe.name] = "its update is not finite"
+                skipped[probe.name] = NOT_FINITE
         equations = {}
         for name, updates in found.senders.items():
-            used = [u for u in updates if all(np.isfinite(a).all() for a in u.update.values())]
+            used = [u for u in updates if finite(u)]
             if used:
                 equations[name] = _sender_equations(self._spread(used), models, found.prior)
             else:
