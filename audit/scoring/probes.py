@@ -147,6 +147,9 @@ def mean_over_updates(
 ) -> stats.Interval:
     """Return the mean over records, with whole updates as the independent unit; n counts them.
 
+    A run's hospitals are given, and victims are drawn from each at random for every probe: that is
+    what the interval allows for. It does not speak of other hospitals.
+
     Args:
         values: Of each update, one value a record.
         confidence: Of the interval.
