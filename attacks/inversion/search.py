@@ -169,12 +169,12 @@ class Search:
         at_once = max(1, MOST_VALUES // (count * sent.parameters * deals))
         for begin in range(0, len(group), at_once):
             part = group[begin : begin + at_once]
-            labels = np.stack([reader.labels(one, count) for one in part])
+            # Where there are two readings of the labels, starts and deals take turns.
+            readings = [reader.readings(one, count) for one in part]
+            labels = np.concatenate([np.resize(read, (deals, count)) for read in readings])
             layout = layout_of(part, restarts=deals, in_steps=in_steps)
             if mini:
-                labels = dealt(labels, layout, times=deals, rng=rng)
-            else:
-                labels = labels.repeat(deals, axis=0)
+                labels = dealt(labels, layout, rng=rng)
             problem = self._problem(part, background, sent, layout=layout, labels=labels, rng=rng)
             if self.screen is not None and deals > self.restarts:
                 losses = self.screen.solve(problem)[1].view(len(part), deals).nan_to_num(torch.inf)
