@@ -26,6 +26,9 @@ MILESTONES = (3 / 8, 5 / 8, 7 / 8)
 SMOOTH = 5 / 8
 """Part of the iterations that see the Gaussian prior alone."""
 
+EVIDENCE = 3.0
+"""Nats of likelihood by which the second answer must be better than the first."""
+
 EDGE = 0.01
 """A value so near to an end of its range, as a part of it, lies at that end."""
 
@@ -40,8 +43,8 @@ class Posterior:
     A Gaussian leaves a faint speckle where true values lie exactly at an end of their range, as a
     digit's background does. The second prior is the first times, for every value, how often the
     population's values of that class and place lie at an end or between. Of both answers the one is
-    kept whose gradient is nearer to what was seen, so that where noise drowns the gradient the
-    second prior does not speak alone.
+    kept whose gradient is nearer to what was seen, the second only if by ``EVIDENCE``: where noise
+    drowns the gradient, that prior must not speak alone.
 
     Args:
         iterations: Steps of Adam; ``SMOOTH`` of them under the first prior.
@@ -93,9 +96,10 @@ class Posterior:
             *_descend(sharp, main, rest, iterations=self.iterations - first, step=0.3 * self.step)
         ).clamp(low, high)
         with torch.no_grad():
-            losses = torch.stack([misfit(kept), misfit(edged)]).nan_to_num(torch.inf)
-        least = losses.min(dim=0)
-        return torch.stack([kept, edged])[least.indices, torch.arange(len(kept))], least.values
+            before, after = misfit(kept), misfit(edged)
+        better = after + EVIDENCE < before
+        found = torch.where(better.view(-1, 1, 1), edged.flatten(2), kept.flatten(2))
+        return found.view(shape), torch.where(better, after, before)
 
 
 def _descend(
