@@ -1,7 +1,7 @@
 """Many observations inverted at once: what is searched for, from which starts, and what is kept."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from attacks.attack import NOT_FINITE, finite, gradient_of, probe_observations, records_in
 from attacks.inversion.batch_order import Layout, dealt, layout_of
+from attacks.inversion.controls import randomised
 from attacks.inversion.dummies import DummyGradients, reachable
 from attacks.inversion.labels.reader import LabelReader
 from attacks.inversion.problem import Problem, Sent, Solver
@@ -100,7 +101,7 @@ class Search:
             made = sent(background, group[0])
             start = torch.from_numpy(background.population.inputs[:1])[None].to(made.dtype)
             reachable(DummyGradients(background, group[0].weights), start, self.attack)
-            both = [*group, *(_random(one, rng) for one in group if controls)]
+            both = [*group, *(randomised(one, rng) for one in group if controls)]
             done = [
                 self._kept(one, records, losses, labels, problem.layout)
                 for problem, part, labels in self._problems(both, background, made, rng)
@@ -315,15 +316,6 @@ def _alike(observations: Sequence[Observation]) -> Iterator[list[Observation]]:
 
 def _equal(a: object, b: object) -> bool:
     return a is b or all(np.array_equal(a[name], b[name]) for name in b)  # type: ignore[index,attr-defined]
-
-
-def _random(one: Observation, rng: np.random.Generator) -> Observation:
-    """Return the observation with a random update of the same norm."""
-    norm = sum(float(np.vdot(part, part)) for part in one.update.values()) ** 0.5
-    drawn = {name: rng.standard_normal(part.shape) for name, part in one.update.items()}
-    length = sum(float(np.vdot(part, part)) for part in drawn.values()) ** 0.5
-    update = {name: (part * norm / length).astype(np.float32) for name, part in drawn.items()}
-    return replace(one, update=update)
 
 
 def _shares(one: Observation) -> NDArray[np.float64]:

@@ -104,3 +104,12 @@ def test_a_model_without_the_needed_layer_is_refused_by_name(attack: str) -> Non
     built = architecture(ModelConfig(name="simple-cnn"), SHAPE, 10)
     with pytest.raises(ViewError, match=attack):
         guess(attack, view_for(attack, built=built))
+
+
+@pytest.mark.parametrize("attack", [*SEARCHES, *SEVERAL_STEPS, "first-layer"])
+def test_a_random_gradient_of_the_same_length_is_inverted_beside(attack: str) -> None:
+    found = guess(attack, view_for(attack))
+    assert isinstance(found, ReconstructionGuess)
+    (one,), (control,) = found.reconstructions, found.controls
+    assert control.observation == one.observation
+    assert not np.array_equal(control.records, one.records)

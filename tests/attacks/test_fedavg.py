@@ -160,6 +160,12 @@ def test_imitating_training_rebuilds_and_beats_the_naive_way():
 
 
 @pytest.mark.parametrize("unrolled", [True, False])
+def test_one_record_in_two_steps_is_read_either_way(unrolled):
+    view, victims = probes.made(updates=3, steps=2)
+    assert rebuilt(view, victims, unrolled=unrolled) < probes.prior_error(victims) / 4
+
+
+@pytest.mark.parametrize("unrolled", [True, False])
 def test_noise_gives_no_record(unrolled):
     view, victims = probes.made(updates=3, steps=3)
     assert rebuilt(probes.drowned(view), victims, unrolled=unrolled) > probes.prior_error(victims)
