@@ -24,6 +24,7 @@ from audit.scoring.probes import (
     probe_truth,
     record_range,
     size_of,
+    with_left_out,
 )
 from audit.scoring.typical import typical_record
 
@@ -155,6 +156,7 @@ def score_fields(
                 **interval_fields(interval),
             )
         )
+    scores = with_left_out(scores, [r.observation for r in guess.reconstructions], guess.skipped)
     skipped: dict[str, str] = {}
     for observation, reason in guess.skipped.items():
         skipped.setdefault(size_of(observation), reason)

@@ -28,6 +28,7 @@ from audit.scoring.probes import (
     scaled,
     size_of,
     too_few_decoys,
+    with_left_out,
 )
 
 MOST_PSNR = 100.0
@@ -128,6 +129,7 @@ def score_reconstruction(
             origin, slice_name, group, allowed, rng=rng, without=extra.reason
         )
         scores += found
+    scores = with_left_out(scores, measured, guess.skipped)
     scores += _skipped_scores(guess, origin, set(groups))
     panels = {
         f"{name}|{kind}": array

@@ -119,6 +119,19 @@ def test_a_baseline_that_is_told_the_class_does_not_compete_for_labels() -> None
     assert found["label_accuracy"].chance == 0.0  # only the population's most frequent is left
 
 
+def test_what_was_left_out_is_said_beside_what_was_measured() -> None:
+    found = scored(
+        ReconstructionGuess(
+            reconstructions=rebuilt(PICTURES)[:2],
+            skipped={name(i): "not recovered by this attack" for i in range(2, UPDATES)},
+        )
+    )
+    for metric in ("mse", "identification_rate_100", "ssim_over_baseline"):
+        said = found[metric].reason or ""
+        assert f"10 of {UPDATES} observations left out: not recovered by this attack" in said
+    assert found["mse"].n == 2
+
+
 def test_a_class_without_enough_decoys_is_not_resolvable() -> None:
     found = scored(ReconstructionGuess(reconstructions=rebuilt(PICTURES)), victims=truth(decoys=40))
     assert found["identification_rate_10"].value == 1.0
