@@ -23,6 +23,9 @@ from audit.core.views import (
 CLIP_SLACK = 1e-6
 """Opacus adds this to a norm before it divides."""
 
+NOT_FINITE = "its update is not finite"
+"""Why an observation is left out."""
+
 
 class Budget(StrEnum):
     """How much computation an attack may spend."""
@@ -121,6 +124,11 @@ def probe_observations(view: View, attack: str, *, needed: bool = True) -> tuple
 def records_in(observation: Observation) -> int:
     """Return how many records a probe mixes, over all its clients."""
     return (observation.records or 0) * len(observation.clients)
+
+
+def finite(observation: Observation) -> bool:
+    """Say whether an update holds numbers only."""
+    return all(bool(np.isfinite(part).all()) for part in observation.update.values())
 
 
 def gradient_of(observation: Observation) -> dict[str, Any]:

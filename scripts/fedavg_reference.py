@@ -98,7 +98,7 @@ def told_labels(
         one.name: np.sort(dataset.y[chosen])
         for one, chosen in zip(view.probes, victims, strict=True)
     }
-    return patch.object(LabelReader, "labels", lambda _, one, count: truth[one.name][:count])
+    return patch.object(LabelReader, "readings", lambda _, one, n: truth[one.name][None, :n])
 
 
 def main() -> None:

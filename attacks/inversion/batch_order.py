@@ -126,20 +126,19 @@ def layout_of(part: Sequence[Observation], *, restarts: int, in_steps: bool) -> 
 
 
 def dealt(
-    labels: NDArray[np.int64], layout: Layout, *, times: int, rng: np.random.Generator
+    labels: NDArray[np.int64], layout: Layout, *, rng: np.random.Generator
 ) -> NDArray[np.int64]:
     """Deal labels to batches at random: a gradient tells which there are, not where.
 
     Args:
-        labels: Of each observation, in no order, shape (observations, records).
+        labels: Of each set, in no order, shape (sets, records).
         layout: For which they are dealt.
-        times: Deals of each observation.
         rng: Deals.
 
     Returns:
-        Shape (observations * times, dummies); a hospital has the same labels in every epoch.
+        Shape (sets, dummies); a hospital has the same labels in every epoch.
     """
-    each = rng.permuted(labels.repeat(times, axis=0), axis=1)
+    each = rng.permuted(labels, axis=1)
     first = each.reshape(len(each), layout.hospitals, 1, layout.records)
     anew = [rng.permuted(first, axis=3) for _ in range(layout.epochs - 1)]
     return np.concatenate([first, *anew], axis=2).reshape(len(each), -1)

@@ -4,7 +4,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attacks.attack import Budget, clip_factors, gradient_of, probe_observations, records_in
+from attacks.attack import (
+    NOT_FINITE,
+    Budget,
+    clip_factors,
+    finite,
+    gradient_of,
+    probe_observations,
+    records_in,
+)
 from attacks.inversion.expected import population_gradients
 from attacks.inversion.others import MOST_RECORDS, others
 from attacks.inversion.search import noise_in
@@ -48,11 +56,7 @@ class CandidateIdentification:
                 "candidate-identification needs a pool of candidates, which this run did not keep: "
                 "train it again"
             )
-        skipped = {
-            one.name: "its update is not finite"
-            for one in probes
-            if not all(np.isfinite(part).all() for part in one.update.values())
-        }
+        skipped = {one.name: NOT_FINITE for one in probes if not finite(one)}
         kept = [one for one in probes if one.name not in skipped]
         scores: dict[str, np.ndarray] = {}
         for weights, group in _by_model(kept):

@@ -9,7 +9,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from attacks.attack import CLIP_SLACK, Budget, gradient_of, probe_observations, records_in
+from attacks.attack import (
+    CLIP_SLACK,
+    NOT_FINITE,
+    Budget,
+    finite,
+    gradient_of,
+    probe_observations,
+    records_in,
+)
+from attacks.inversion.controls import with_controls
+from attacks.inversion.dummies import DummyGradients, reachable
 from attacks.inversion.labels.reader import LabelReader
 from attacks.inversion.work import NOTHING, ProbeSize, Work
 from audit.core.errors import ViewError
@@ -34,6 +44,7 @@ class DeepLeakage:
         initial_scale: Standard deviation of the first dummy records, input units.
         reads_labels: Whether labels are read off the gradient and kept (iDLG), as in
             ``inversion.labels.reader``; else they are optimised with the records.
+        controls: Whether random gradients are inverted beside.
 
     Source:
         Zhu et al. 2019, arXiv:1906.08935, section 3: squared distance of gradients, labels
@@ -49,6 +60,7 @@ class DeepLeakage:
     most_records: int
     initial_scale: float = 0.1
     reads_labels: bool = False
+    controls: bool = True
 
     @property
     def id(self) -> str:
@@ -56,14 +68,22 @@ class DeepLeakage:
         return "idlg" if self.reads_labels else "dlg"
 
     def guess(self, view: View, rng: np.random.Generator) -> ReconstructionGuess:
-        """Reconstruct every probe that is small enough.
+        """Reconstruct every probe that is small enough, and a random gradient beside each.
 
         Raises:
-            ViewError: The view has no probes.
+            ViewError: The view has no probes, or its model leaves no gradient path.
         """
+        probes = probe_observations(view, self.id)
+        return with_controls(
+            lambda some: self._each(some, view.background, rng), probes, rng, wanted=self.controls
+        )
+
+    def _each(
+        self, probes: Sequence[Observation], background: Background, rng: np.random.Generator
+    ) -> ReconstructionGuess:
         done: list[Reconstruction] = []
         skipped: dict[str, str] = {}
-        for probe in probe_observations(view, self.id):
+        for probe in probes:
             count = records_in(probe)
             if count > self.most_records:
                 skipped[probe.name] = (
@@ -73,7 +93,10 @@ class DeepLeakage:
             if probe.steps > 1:
                 skipped[probe.name] = f"{probe.steps} local steps: see fedavg-unrolled"
                 continue
-            reconstruction = self._invert(probe, view.background, rng)
+            if not finite(probe):
+                skipped[probe.name] = NOT_FINITE
+                continue
+            reconstruction = self._invert(probe, background, rng)
             if reconstruction is None:
                 skipped[probe.name] = "every restart diverged"
             else:
@@ -88,10 +111,10 @@ class DeepLeakage:
             if size.in_all <= self.most_records and size.steps == 1:
                 most = int(self.iterations * size.in_all**0.5) * 3 // 2
                 total += Work.of(
-                    searches=self.restarts,
+                    searches=2 * self.restarts,
                     iterations=most,
                     uses=2 * size.in_all,
-                    calls=self.restarts * most,
+                    calls=2 * self.restarts * most,
                 )
         return total
 
@@ -102,6 +125,12 @@ class DeepLeakage:
         matching = _Matching(module.double(), probe, background)
         count = records_in(probe)
         shape = (count, *background.architecture.input_shape)
+        ramp = torch.linspace(*background.record_range, int(np.prod(shape[1:])))
+        reachable(
+            DummyGradients(background, probe.weights, dtype=torch.float64),
+            ramp.double().view(1, 1, *shape[1:]),
+            self.id,
+        )
         best: tuple[float, Tensor, Tensor] | None = None
         for _ in range(self.restarts):
             records = torch.from_numpy(self.initial_scale * rng.standard_normal(shape))

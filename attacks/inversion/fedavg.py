@@ -124,6 +124,12 @@ class FedAvgInversion:
             tenth of the iterations.
         most_numbers: What a training round may cost at most (``rounds.too_costly``); 0: rounds are
             left out.
+
+    Source:
+        Dimitrov et al. 2022, arXiv:2206.12395, section 4: the client's training is simulated and
+        differentiated; the naive way is the single gradient that they compare with. Differs:
+        labels are read off both ends of the update, not off every step; which label is in which
+        batch is tried; dummies are clipped as the recipe clips.
     """
 
     unrolled: bool

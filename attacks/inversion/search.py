@@ -1,7 +1,7 @@
 """Many observations inverted at once: what is searched for, from which starts, and what is kept."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from attacks.attack import gradient_of, probe_observations, records_in
+from attacks.attack import NOT_FINITE, finite, gradient_of, probe_observations, records_in
 from attacks.inversion.batch_order import Layout, dealt, layout_of
+from attacks.inversion.controls import randomised
 from attacks.inversion.dummies import DummyGradients, reachable
 from attacks.inversion.labels.reader import LabelReader
 from attacks.inversion.problem import Problem, Sent, Solver
@@ -98,10 +99,9 @@ class Search:
         beside: dict[str, Reconstruction | None] = {}
         for group in _alike(chosen):
             made = sent(background, group[0])
-            if isinstance(made, DummyGradients):
-                start = torch.from_numpy(background.population.inputs[:1])[None]
-                reachable(made, start.to(made.dtype), self.attack)
-            both = [*group, *(_random(one, rng) for one in group if controls)]
+            start = torch.from_numpy(background.population.inputs[:1])[None].to(made.dtype)
+            reachable(DummyGradients(background, group[0].weights), start, self.attack)
+            both = [*group, *(randomised(one, rng) for one in group if controls)]
             done = [
                 self._kept(one, records, losses, labels, problem.layout)
                 for problem, part, labels in self._problems(both, background, made, rng)
@@ -151,8 +151,8 @@ class Search:
         count = records_in(one)
         if count > self.most_records:
             return f"{count} records: more than the {self.most_records} of this budget"
-        if not all(np.isfinite(part).all() for part in one.update.values()):
-            return "its update is not finite"
+        if not finite(one):
+            return NOT_FINITE
         return self.refuses(one)
 
     def _problems(
@@ -170,12 +170,12 @@ class Search:
         at_once = max(1, MOST_VALUES // (count * sent.parameters * deals))
         for begin in range(0, len(group), at_once):
             part = group[begin : begin + at_once]
-            labels = np.stack([reader.labels(one, count) for one in part])
+            # Where there are two readings of the labels, starts and deals take turns.
+            readings = [reader.readings(one, count) for one in part]
+            labels = np.concatenate([np.resize(read, (deals, count)) for read in readings])
             layout = layout_of(part, restarts=deals, in_steps=in_steps)
             if mini:
-                labels = dealt(labels, layout, times=deals, rng=rng)
-            else:
-                labels = labels.repeat(deals, axis=0)
+                labels = dealt(labels, layout, rng=rng)
             problem = self._problem(part, background, sent, layout=layout, labels=labels, rng=rng)
             if self.screen is not None and deals > self.restarts:
                 losses = self.screen.solve(problem)[1].view(len(part), deals).nan_to_num(torch.inf)
@@ -316,15 +316,6 @@ def _alike(observations: Sequence[Observation]) -> Iterator[list[Observation]]:
 
 def _equal(a: object, b: object) -> bool:
     return a is b or all(np.array_equal(a[name], b[name]) for name in b)  # type: ignore[index,attr-defined]
-
-
-def _random(one: Observation, rng: np.random.Generator) -> Observation:
-    """Return the observation with a random update of the same norm."""
-    norm = sum(float(np.vdot(part, part)) for part in one.update.values()) ** 0.5
-    drawn = {name: rng.standard_normal(part.shape) for name, part in one.update.items()}
-    length = sum(float(np.vdot(part, part)) for part in drawn.values()) ** 0.5
-    update = {name: (part * norm / length).astype(np.float32) for name, part in drawn.items()}
-    return replace(one, update=update)
 
 
 def _shares(one: Observation) -> NDArray[np.float64]:

@@ -10,8 +10,18 @@ from scipy.optimize import nnls
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from attacks.attack import CLIP_SLACK, Budget, gradient_of, probe_observations, records_in
+from attacks.attack import (
+    CLIP_SLACK,
+    NOT_FINITE,
+    Budget,
+    finite,
+    gradient_of,
+    probe_observations,
+    records_in,
+)
 from attacks.inversion.batched_lbfgs import minimise
+from attacks.inversion.controls import with_controls
+from attacks.inversion.dummies import DummyGradients, reachable
 from attacks.inversion.table_dummies import Labelled, TableDummies
 from attacks.inversion.work import NOTHING, ProbeSize, Work
 from audit.core.errors import ViewError
@@ -42,6 +52,7 @@ class Tabular:
         restarts: Starts from new noise and, where classes are uncertain, other labels.
         ensemble: Most restarts that are pooled; only those nearly as close as the best are.
         most_records: Larger probes are skipped, with that as the reason.
+        controls: Whether random gradients are inverted beside.
 
     Source:
         Vero et al. 2023, arXiv:2210.01785 (TabLeak), sections 4.1 and 4.2: softmax relaxation
@@ -57,18 +68,27 @@ class Tabular:
     restarts: int
     ensemble: int
     most_records: int
+    controls: bool = True
 
     def guess(self, view: View, rng: np.random.Generator) -> ReconstructionGuess:
-        """Reconstruct every probe that is small enough.
+        """Reconstruct every probe that is small enough, and a random gradient beside each.
 
         Raises:
-            ViewError: The view has no probes, or no population.
+            ViewError: The view has no probes, no population, or a model without gradient path.
         """
+        probes = probe_observations(view, "tabular")
+        return with_controls(
+            lambda some: self._each(some, view.background, rng), probes, rng, wanted=self.controls
+        )
+
+    def _each(
+        self, probes: Sequence[Observation], background: Background, rng: np.random.Generator
+    ) -> ReconstructionGuess:
         done: list[Reconstruction] = []
         skipped: dict[str, str] = {}
-        for probe in probe_observations(view, "tabular"):
-            reason = self._obstacle(probe, view.background)
-            found = None if reason else self._invert(probe, view.background, rng)
+        for probe in probes:
+            reason = self._obstacle(probe, background)
+            found = None if reason else self._invert(probe, background, rng)
             if found is None:
                 skipped[probe.name] = reason or "every restart diverged"
             else:
@@ -82,7 +102,10 @@ class Tabular:
             if size.in_all <= self.most_records and size.steps == 1:
                 each = int(self.iterations * size.in_all**0.5)
                 total += Work.of(
-                    searches=self.restarts, iterations=each, uses=2 * size.in_all, calls=each
+                    searches=2 * self.restarts,
+                    iterations=each,
+                    uses=2 * size.in_all,
+                    calls=2 * each,
                 )
         return total
 
@@ -99,8 +122,8 @@ class Tabular:
             return "how many records it holds is not known"
         if count > self.most_records:
             return f"{count} records: more than the {self.most_records} of this budget"
-        if not all(np.isfinite(part).all() for part in gradient.values()):
-            return "the update holds values that are not finite"
+        if not finite(probe):
+            return NOT_FINITE
         return None if any(part.any() for part in gradient.values()) else "the update is zero"
 
     def _invert(
@@ -110,6 +133,8 @@ class Tabular:
         matching = _Matching(module.double(), probe, background)
         low, high = background.record_range
         population = background.population.inputs
+        plain = DummyGradients(background, probe.weights, dtype=torch.float64)
+        reachable(plain, torch.from_numpy(population[None, :1]).double(), "tabular")
         dummies = TableDummies(background.fields, population, low=low, high=high)
         count = records_in(probe)
         labels = _labels(matching.class_shares(), count, self.restarts, rng)

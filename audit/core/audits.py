@@ -31,7 +31,8 @@ class AuditRecord(BaseModel):
             were in, that were out and called in, that were out, among those guessed about.
         p_value: Of the claim, one-sided; null: nothing is claimed.
         best_p_value: The same if every guess had been right: what this n could show at most.
-        reversal_p_value: Of scores and truth agreeing; small: members and others are swapped.
+        reversal_p_value: Of scores and truth agreeing; small: members and others are swapped; null:
+            this audit has no such test.
         adjusted_p_value, adjusted_reversal_p_value: After Holm over all tests of the run.
         tests: How many those are.
         accuracy_change, accuracy_change_low, accuracy_change_high: What canary records cost: an
@@ -63,7 +64,7 @@ class AuditRecord(BaseModel):
     outside: int
     p_value: float | None
     best_p_value: float | None
-    reversal_p_value: float
+    reversal_p_value: float | None
     note: str | None = None
     adjusted_p_value: float | None = None
     adjusted_reversal_p_value: float | None = None

@@ -259,6 +259,7 @@ class Grader:
             FieldRule.of(background.fields, background.population.inputs),
             origin,
             rng=named_generator(self._config.seed, "attack", task.name, "fields"),
+            known=self._known(task),
         )
 
     def _baseline(self, task: Task) -> Guess | None:

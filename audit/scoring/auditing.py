@@ -135,7 +135,7 @@ def score_one_run(
         update={
             "p_value": p_values[0],
             "best_p_value": p_values[1],
-            "reversal_p_value": float(special.bdtr(right, guesses, 0.5)) if guesses else 1.0,
+            "reversal_p_value": float(special.bdtr(right, guesses, 0.5)) if guesses else None,
         }
     )
     scores = [
@@ -196,7 +196,7 @@ def _record(
         outside=counts.outside,
         p_value=None,
         best_p_value=None,
-        reversal_p_value=1.0,
+        reversal_p_value=None,
         note=guess.note,
     )
 

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.core.guesses import Reconstruction, ReconstructionGuess
-from audit.scoring.fields import typical_record
 from audit.scoring.probes import MEAN, MEDIAN, Known, ProbeTruth, size_of
+from audit.scoring.typical import typical_record
 
 CLASS_MEAN, OTHER = "the class mean", "another record of the class"
 RANDOM, ANOTHER = "the attack on a random gradient", "the attack on another update"
@@ -68,6 +68,12 @@ class Baselines:
             if observation in kept and len(kept[observation].records) == count:
                 found[name] = kept[observation].records, kept[observation].labels
         return found
+
+
+def told(means: Mapping[str, float], best: str) -> str:
+    """Say which baseline is the best, and what each reaches."""
+    ranked = sorted(means, key=lambda name: name != best)
+    return f"best baseline: {best}; " + ", ".join(f"{name} {means[name]:.3g}" for name in ranked)
 
 
 def scaled_already(baseline: str) -> bool:

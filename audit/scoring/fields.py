@@ -12,16 +12,21 @@ from audit.core.fields import Field, FieldKind
 from audit.core.guesses import Reconstruction, ReconstructionGuess
 from audit.core.parcel import Parcel
 from audit.core.scores import Outcome, Score
+from audit.scoring.baselines import Baselines, scaled_already, told
 from audit.scoring.origin import Origin, interval_fields
 from audit.scoring.probes import (
     MEAN,
     MEDIAN,
+    Known,
     SliceValues,
     kept_values,
     mean_over_updates,
+    probe_truth,
     record_range,
     size_of,
+    with_left_out,
 )
+from audit.scoring.typical import typical_record
 
 FIELD_METRICS = ("field_accuracy",)
 
@@ -97,31 +102,6 @@ class FieldScores:
     values: Mapping[str, Mapping[str, SliceValues]]
 
 
-def typical_record(
-    fields: tuple[Field, ...], population: NDArray[np.floating]
-) -> NDArray[np.float64]:
-    """Return the record of medians, and of each category's most frequent value.
-
-    Where columns are skewed it has more fields right than the mean record.
-
-    Args:
-        fields: Of the records.
-        population: Public records, shape (population, columns).
-
-    Returns:
-        Shape (columns,), in the population's unit.
-    """
-    found: NDArray[np.float64] = np.median(population.astype(np.float64), axis=0)
-    for field in fields:
-        if field.kind is FieldKind.CONTINUOUS:
-            continue
-        at = list(field.columns)
-        low, high = population[:, at].min(), population[:, at].max()
-        most = population[:, at].mean(axis=0).argmax()
-        found[at] = np.where(np.arange(len(at)) == most, high, low)
-    return found
-
-
 def score_fields(
     guess: ReconstructionGuess,
     baseline: ReconstructionGuess | None,
@@ -130,6 +110,7 @@ def score_fields(
     origin: Origin,
     *,
     rng: np.random.Generator,
+    known: Known | None = None,
 ) -> FieldScores:
     """Score reconstructed tables by the fraction of fields that are right.
 
@@ -139,13 +120,15 @@ def score_fields(
 
     Args:
         guess: What was rebuilt.
-        baseline: The prior-only guess on the same probes. The chance level is the better of its
-            mean and that of the median record.
+        baseline: The prior-only guess on the same probes, where baselines cannot be made anew: the
+            chance level is then the better of its mean and that of the median record.
         victims: The truth, from the vault.
         rule: When a field is right.
         origin: Where the guess came from.
         rng: For the bootstrap.
+        known: Population and pool, of which all baselines are made (``Baselines``).
     """
+    baselines = None if known is None else Baselines(guess, known)
     beside = {r.observation: r for r in (baseline.reconstructions if baseline else ())}
     groups: dict[str, list[Reconstruction]] = defaultdict(list)
     for reconstruction in guess.reconstructions:
@@ -153,12 +136,14 @@ def score_fields(
     scores, kept = [], {}
     for name, reconstructions in sorted(groups.items()):
         values = [_right(r, victims, rule) for r in reconstructions]
-        typical = [_right(_repeated(r, rule.typical), victims, rule) for r in reconstructions]
-        means = {MEDIAN: float(np.concatenate(typical).mean())}
-        prior = [beside[r.observation] for r in reconstructions if r.observation in beside]
-        if prior:
-            right = [_right(one, victims, rule) for one in prior]
-            means[MEAN] = float(np.concatenate(right).mean())
+        others = [
+            _others(r, beside.get(r.observation), victims, rule, baselines) for r in reconstructions
+        ]
+        means = {
+            which: float(np.concatenate([one[which] for one in others]).mean())
+            for which in others[0]
+            if all(which in one for one in others)
+        }
         best = max(means, key=lambda which: means[which])
         kept[name] = {FIELD_METRICS[0]: kept_values(values, means[best])}
         interval = mean_over_updates(values, limits=(0.0, 1.0), rng=rng)
@@ -167,10 +152,11 @@ def score_fields(
                 FIELD_METRICS[0],
                 slice=name,
                 chance=means[best],
-                reason=f"best baseline: {best}",
+                reason=told(means, best),
                 **interval_fields(interval),
             )
         )
+    scores = with_left_out(scores, [r.observation for r in guess.reconstructions], guess.skipped)
     skipped: dict[str, str] = {}
     for observation, reason in guess.skipped.items():
         skipped.setdefault(size_of(observation), reason)
@@ -180,6 +166,29 @@ def score_fields(
         if name not in groups
     ]
     return FieldScores(scores=scores, values=kept)
+
+
+def _others(
+    one: Reconstruction,
+    prior: Reconstruction | None,
+    victims: Parcel,
+    rule: FieldRule,
+    baselines: Baselines | None,
+) -> dict[str, NDArray[np.float64]]:
+    """Return which fields each baseline of an observation has right."""
+    if baselines is None:
+        found = {MEDIAN: _right(_repeated(one, rule.typical), victims, rule)}
+        return found if prior is None else found | {MEAN: _right(prior, victims, rule)}
+    truth = probe_truth(victims, one.observation, one.clients)
+    low, high = record_range(victims)
+    return {
+        name: _right(
+            replace(one, records=records * (high - low) + low if scaled_already(name) else records),
+            victims,
+            rule,
+        )
+        for name, (records, _) in baselines.of(one.observation, truth).items()
+    }
 
 
 def _repeated(one: Reconstruction, record: NDArray[np.float64]) -> Reconstruction:

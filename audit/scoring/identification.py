@@ -23,6 +23,7 @@ from audit.scoring.probes import (
     rate_score,
     size_of,
     too_few_decoys,
+    with_left_out,
 )
 
 IDENTIFICATION_METRICS = tuple(POOLS)
@@ -93,6 +94,7 @@ def score_identification(
                 record = _audited(
                     origin, claimed, named=named, trials=len(found), count=count, bound=bound
                 )
+    scores = with_left_out(scores, guess.observations, guess.skipped)
     scores += [
         origin.score(metric, slice=name, outcome=Outcome.NOT_RUN, reason=reason)
         for name, reason in sorted({size_of(o): r for o, r in guess.skipped.items()}.items())
@@ -157,6 +159,6 @@ def _audited(
         outside=trials * (count - 1),
         p_value=p_value(named),
         best_p_value=p_value(trials),
-        reversal_p_value=1.0,
+        reversal_p_value=None,
         note=f"named {named} of {trials}; the mechanism allows a rate of {bound:.3g}",
     )

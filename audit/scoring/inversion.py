@@ -12,7 +12,7 @@ from audit.core.guesses import ReconstructionGuess
 from audit.core.metrics import METRICS, Direction
 from audit.core.parcel import Parcel
 from audit.core.scores import Outcome, Score
-from audit.scoring.baselines import CLASS_MEAN, TOLD_THE_CLASS, Baselines, scaled_already
+from audit.scoring.baselines import CLASS_MEAN, TOLD_THE_CLASS, Baselines, scaled_already, told
 from audit.scoring.learned import LPIPS, MOST_LPIPS, Learned, learned_metric
 from audit.scoring.origin import Origin, interval_fields
 from audit.scoring.probes import (
@@ -28,6 +28,7 @@ from audit.scoring.probes import (
     scaled,
     size_of,
     too_few_decoys,
+    with_left_out,
 )
 
 MOST_PSNR = 100.0
@@ -128,6 +129,7 @@ def score_reconstruction(
             origin, slice_name, group, allowed, rng=rng, without=extra.reason
         )
         scores += found
+    scores = with_left_out(scores, measured, guess.skipped)
     scores += _skipped_scores(guess, origin, set(groups))
     panels = {
         f"{name}|{kind}": array
@@ -204,11 +206,16 @@ def _nearest(
     return float(((true - rebuilt) ** 2).sum() < away.min())
 
 
-def _best(metric: str, beside: dict[str, Values]) -> str | None:
-    """Return the baseline that does best on a metric, or None where none has it."""
+def _reached(metric: str, beside: dict[str, Values]) -> dict[str, float]:
+    """Return what each baseline that competes reaches on a metric."""
     means = {name: float(v[metric].mean()) for name, v in beside.items() if metric in v}
     if metric == "label_accuracy":
         means = {name: mean for name, mean in means.items() if name not in TOLD_THE_CLASS}
+    return means
+
+
+def _best(metric: str, means: dict[str, float]) -> str | None:
+    """Return the baseline that does best on a metric, or None where none has it."""
     if not means:
         return None
     up = METRICS[metric].leaks is Direction.UP
@@ -248,9 +255,10 @@ def _group_scores(
             )
             continue
         values = [one.values[source] for one in group]
-        best = _best(source, beside)
-        chance = None if best is None else float(beside[best][source].mean())
-        reason = None if best is None else f"best baseline: {best}"
+        means = _reached(source, beside)
+        best = _best(source, means)
+        chance = None if best is None else means[best]
+        reason = None if best is None else told(means, best)
         if metric in POOLS:
             kept[metric] = kept_values(values, chance, bounds.get(metric))
             scores.append(

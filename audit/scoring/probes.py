@@ -1,5 +1,7 @@
 """The truth of probes, as scoring of reconstructions and of identification needs it."""
 
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -147,6 +149,9 @@ def mean_over_updates(
 ) -> stats.Interval:
     """Return the mean over records, with whole updates as the independent unit; n counts them.
 
+    A run's hospitals are given, and victims are drawn from each at random for every probe: that is
+    what the interval allows for. It does not speak of other hospitals.
+
     Args:
         values: Of each update, one value a record.
         confidence: Of the interval.
@@ -178,6 +183,34 @@ def rate_over_updates(
         hits = int(sum(one[0] for one in values))
         return stats.clopper_pearson_interval(hits, len(values), confidence)
     return mean_over_updates(values, confidence, limits=(0.0, 1.0), rng=rng)
+
+
+def with_left_out(
+    scores: Sequence[Score], names: Iterable[str], skipped: Mapping[str, str]
+) -> list[Score]:
+    """Return scores that say how many observations of their size are not in them, and why.
+
+    What an attack could not rebuild is no part of its means: a reader must see that.
+
+    Args:
+        scores: Of observations that were rebuilt.
+        names: These observations.
+        skipped: All others, with the reason.
+    """
+    kept = Counter(size_of(name) for name in names)
+    left: dict[str, list[str]] = {}
+    for name, reason in skipped.items():
+        left.setdefault(size_of(name), []).append(reason)
+
+    def said(score: Score) -> Score:
+        out, within = left.get(score.slice, []), kept[score.slice]
+        if not out or not within:
+            return score
+        what = f"{len(out)} of {len(out) + within} observations left out: {out[0]}"
+        reason = what if score.reason is None else f"{score.reason}; {what}"
+        return score.model_copy(update={"reason": reason})
+
+    return [said(score) for score in scores]
 
 
 def too_few_decoys(origin: Origin, metric: str, slice_name: str, least: int) -> Score:

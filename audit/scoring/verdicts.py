@@ -18,19 +18,21 @@ WEAK = "even if every guess had been right, so few canaries could not have contr
 def judge(records: Sequence[AuditRecord]) -> list[AuditRecord]:
     """Return the records with adjusted p-values and verdicts.
 
-    Each audit has two tests, of its claim and of its own truth; Holm goes over all of them.
+    An audit has up to two tests, of its claim and of its own truth; Holm goes over all of them.
 
     Args:
         records: All audits of a run.
     """
     p_values = {f"claim {r.name}": r.p_value for r in records if r.p_value is not None}
-    p_values |= {f"truth {r.name}": r.reversal_p_value for r in records}
+    p_values |= {
+        f"truth {r.name}": r.reversal_p_value for r in records if r.reversal_p_value is not None
+    }
     adjusted = stats.holm(p_values)
     return [
         _judged(
             record,
             adjusted.get(f"claim {record.name}"),
-            adjusted[f"truth {record.name}"],
+            adjusted.get(f"truth {record.name}"),
             len(adjusted),
         )
         for record in records
@@ -50,10 +52,12 @@ def cell_verdict(records: Sequence[AuditRecord]) -> Verdict | None:
     return None
 
 
-def _judged(record: AuditRecord, claim: float | None, truth: float, tests: int) -> AuditRecord:
+def _judged(
+    record: AuditRecord, claim: float | None, truth: float | None, tests: int
+) -> AuditRecord:
     verdict: Verdict | None = None
     reason: str | None = None
-    if truth <= LEVEL:
+    if truth is not None and truth <= LEVEL:
         verdict, reason = Verdict.UNDERPOWERED, SWAPPED
     elif claim is not None and claim <= LEVEL:
         verdict = Verdict.VIOLATED

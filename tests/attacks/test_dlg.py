@@ -28,7 +28,8 @@ def server_view(path: Path, cell: str, adversary: Adversary = Adversary.SERVER) 
 
 
 def ssim(path: Path, view: ServerView, budget: Budget = Budget.QUICK) -> float:
-    guess = build(budget).guess(view, named_generator(1, "dlg"))
+    alone = dataclasses.replace(build(budget), controls=False)
+    guess = alone.guess(view, named_generator(1, "dlg"))
     victims = Vault(RunDirectory.open(path).secrets).victims()
     found = score_reconstruction(guess, None, victims, ORIGIN, rng=named_generator(1, "boot"))
     (score,) = [s for s in found.scores if s.metric == "ssim"]

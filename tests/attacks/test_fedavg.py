@@ -13,6 +13,7 @@ from attacks.inversion.batch_order import dealt, layout_of
 from attacks.inversion.dummies import DummyGradients
 from attacks.inversion.fedavg import FedAvgInversion, UnrolledTraining
 from attacks.inversion.inverting_gradients import CosineMatching
+from attacks.inversion.labels.reader import LabelReader
 from audit.core.errors import ViewError
 from audit.core.randomness import named_generator
 
@@ -77,7 +78,7 @@ def test_an_unknown_order_has_a_dummy_an_epoch_and_true_records_in_any_order_agr
     rng = np.random.default_rng(1)
     read = probes.LABELS[victims[0]][None]
     layout = layout_of(view.probes, restarts=3, in_steps=True)
-    labels = dealt(read, layout, times=3, rng=rng)
+    labels = dealt(read.repeat(3, axis=0), layout, rng=rng)
     assert (layout.dummies, labels.shape) == (24, (3, 24))
     by_epoch = labels.reshape(3, 2, 3, 4)
     assert (np.sort(by_epoch, axis=3) == np.sort(by_epoch[:, :, :1], axis=3)).all()
@@ -106,6 +107,17 @@ def test_epochs_of_an_unknown_order_are_rebuilt_better_by_imitating_them():
     view, victims = probes.made(updates=4, batch=4, mini=2, steps=4, known=False)
     found = rebuilt(view, victims, unrolled=True)
     assert found < rebuilt(view, victims, unrolled=False)
+
+
+def test_labels_of_several_epochs_are_read():
+    view, victims = probes.made(updates=12, batch=8, mini=4, steps=10)
+    reader = LabelReader(view.background, view.probes[0].weights)
+    right = []
+    for one, chosen in zip(view.probes, victims, strict=True):
+        found = np.bincount(reader.labels(one, 8), minlength=10)
+        true = np.bincount(probes.LABELS[chosen], minlength=10)
+        right.append(np.minimum(found, true).sum() / 8)
+    assert np.mean(right) > 0.9
 
 
 def test_dummies_send_what_hospitals_send():
@@ -145,6 +157,12 @@ def test_imitating_training_rebuilds_and_beats_the_naive_way():
     unrolled = rebuilt(view, victims, unrolled=True)
     assert unrolled < probes.prior_error(victims) / 2
     assert unrolled < 0.7 * rebuilt(view, victims, unrolled=False)
+
+
+@pytest.mark.parametrize("unrolled", [True, False])
+def test_one_record_in_two_steps_is_read_either_way(unrolled):
+    view, victims = probes.made(updates=3, steps=2)
+    assert rebuilt(view, victims, unrolled=unrolled) < probes.prior_error(victims) / 4
 
 
 @pytest.mark.parametrize("unrolled", [True, False])

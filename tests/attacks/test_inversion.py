@@ -144,6 +144,12 @@ def test_idlg_keeps_the_labels_that_it_reads_and_rebuilds():
     ]
 
 
+def test_idlg_reads_no_record_off_noise():
+    view, victims = probes.made(updates=4)
+    found = guess(dlg.with_labels(Budget.QUICK), probes.drowned(view))
+    assert np.mean(errors(found, victims)) > probes.prior_error(victims)
+
+
 def test_a_budget_says_how_far_it_goes():
     for build in (inverting_gradients.build, bayes.build):
         most = [build(budget).search.most_records for budget in Budget]

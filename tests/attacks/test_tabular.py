@@ -136,7 +136,8 @@ class Victims:
 
 
 def attacked(view: ServerView, budget: Budget = Budget.QUICK) -> ReconstructionGuess:
-    return build(budget).guess(view, named_generator(1, "tabular"))
+    alone = dataclasses.replace(build(budget), controls=False)
+    return alone.guess(view, named_generator(1, "tabular"))
 
 
 @pytest.fixture(scope="module")

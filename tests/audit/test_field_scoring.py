@@ -1,5 +1,6 @@
 """Fields of tables' records: what counts as right, the chance level, and a run from end to end."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,8 @@ from audit.core.scores import Outcome, Score
 from audit.formats.files import read_json_lines
 from audit.pipeline.attack import AttackOptions, attack
 from audit.pipeline.train import TrainOptions, train
-from audit.scoring import FieldRule, Origin, score_fields
-from audit.scoring.fields import typical_record
+from audit.scoring import FieldRule, Known, Origin, score_fields
+from audit.scoring.typical import typical_record
 
 ORIGIN = Origin(cell="eps-1", adversary="server", attack="some")
 FIELDS = (
@@ -115,7 +116,7 @@ def test_intervals_resample_updates_and_other_probe_sizes_stand_apart() -> None:
     )
     found = score_fields(both, None, truth, RULE, ORIGIN, rng=named_generator(1, "b"))
     median = "best baseline: the median record"
-    assert [(s.slice, s.outcome, s.reason) for s in found.scores] == [
+    assert [(s.slice, s.outcome, (s.reason or "").partition(";")[0]) for s in found.scores] == [
         ("round-1/batch-1", Outcome.EXECUTED, median),
         ("round-1/batch-2", Outcome.EXECUTED, median),
         ("round-1/batch-8", Outcome.NOT_RUN, "8 records: too many"),
@@ -149,7 +150,46 @@ def test_the_median_record_is_the_chance_level_where_it_beats_the_mean() -> None
     )
     (score,) = found.scores
     assert (score.value, score.chance) == (0.5, 1.0)
-    assert score.reason == "best baseline: the median record"
+    assert (
+        score.reason == "best baseline: the median record; the median record 1, the mean record 0.5"
+    )
+
+
+def test_fields_stand_beside_all_baselines_that_never_saw_the_update() -> None:
+    names = [probe(i).partition("|")[0] for i in range(3)]
+    truth = Parcel(
+        arrays={f"{name}|h1|inputs": TRUTH for name in names}
+        | {f"{name}|h1|labels": np.array([0, 1]) for name in names}
+        | {f"{name}|h1|places": np.array([0, 1]) for name in names}
+        | {f"{name}|h1|decoys": np.array([[2], [2]]) for name in names},
+        fields={"range": [-1.0, 1.0]},
+    )
+    scale = (POPULATION + 1) / 2
+    known = Known(
+        population=scale,
+        labels=np.array([0, 1]),
+        pool=np.concatenate([(TRUTH + 1) / 2, scale[:1]]),
+        fields=FIELDS,
+    )
+    wrong = np.array([[1.0, -1, 1, -1], [-0.9, -1, 1, -1]])
+    guess = dataclasses.replace(
+        guessed(TRUTH, TRUTH, TRUTH), controls=guessed(wrong, wrong, wrong).reconstructions
+    )
+    (score,) = score_fields(
+        guess, None, truth, RULE, ORIGIN, rng=named_generator(1, "b"), known=known
+    ).scores
+    assert score.value == 1.0
+    # Every update holds the same records here, so what was made of another one is right as well.
+    assert (score.reason or "").startswith("best baseline: the attack on another update; ")
+    for name, value in {
+        "the attack on another update": 1,
+        "the mean record": 0.5,
+        "the median record": 0.5,
+        "the class mean": 0.25,
+        "another record of the class": 0.25,
+        "the attack on a random gradient": 0,
+    }.items():
+        assert f"{name} {value:.3g}" in (score.reason or "")
 
 
 CONFIG = """
@@ -192,7 +232,7 @@ def test_a_mixed_table_is_read_from_end_to_end(
     }
     one = found["tabular", "round-1/batch-1"]
     assert one["value"] > 0.9 > one["chance"]
-    assert one["chance"] == found["prior-mean", "round-1/batch-1"]["value"]
+    assert one["chance"] >= found["prior-mean", "round-1/batch-1"]["value"]
     assert one["n"] == 4  # two probes of each of two hospitals
     large = found["tabular", "round-1/batch-8"]
     assert (large["value"], large["outcome"]) == (None, "not_run")

@@ -13,6 +13,7 @@ from audit.scoring import (
     Known,
     Origin,
     SliceValues,
+    judge,
     score_identification,
     score_reconstruction,
     score_strongest_inversion,
@@ -105,7 +106,7 @@ def test_what_the_attack_makes_of_another_update_is_a_baseline_that_counts() -> 
     same = np.repeat(PICTURES[:UPDATES].mean(axis=0)[None], POOL, axis=0)
     found = scored(ReconstructionGuess(reconstructions=rebuilt(same)))
     assert found["ssim_over_baseline"].value == pytest.approx(0, abs=1e-6)
-    assert "another update" in (found["ssim"].reason or "")
+    assert (found["ssim"].reason or "").startswith("best baseline: the attack on another update;")
 
 
 def test_a_baseline_that_is_told_the_class_does_not_compete_for_labels() -> None:
@@ -116,6 +117,19 @@ def test_a_baseline_that_is_told_the_class_does_not_compete_for_labels() -> None
         ReconstructionGuess(reconstructions=rebuilt(PICTURES, label=1)[:1]), victims=truth()
     )
     assert found["label_accuracy"].chance == 0.0  # only the population's most frequent is left
+
+
+def test_what_was_left_out_is_said_beside_what_was_measured() -> None:
+    found = scored(
+        ReconstructionGuess(
+            reconstructions=rebuilt(PICTURES)[:2],
+            skipped={name(i): "not recovered by this attack" for i in range(2, UPDATES)},
+        )
+    )
+    for metric in ("mse", "identification_rate_100", "ssim_over_baseline"):
+        said = found[metric].reason or ""
+        assert f"10 of {UPDATES} observations left out: not recovered by this attack" in said
+    assert found["mse"].n == 2
 
 
 def test_a_class_without_enough_decoys_is_not_resolvable() -> None:
@@ -166,6 +180,9 @@ def test_a_rate_above_the_bound_is_evidence_against_the_probes_claim() -> None:
     assert broken.about == "probe" and broken.lower_bound > 1.0
     assert broken.lower_bound <= broken.ceiling
     assert identified(3, bound=None).record is None  # without DP nothing is claimed
+    (judged,) = judge([broken])  # no test of a swapped truth, which would cost power for nothing
+    assert (judged.tests, judged.adjusted_p_value) == (1, broken.p_value)
+    assert judged.reversal_p_value is None and judged.adjusted_reversal_p_value is None
 
 
 def test_the_implied_epsilon_rarely_exceeds_the_truth_where_the_best_attack_is_made() -> None:

@@ -1,10 +1,12 @@
 """Analytic inversion of the first fully connected layer: a neuron's gradient over its bias'."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from attacks.attack import Budget, probe_observations, records_in
+from attacks.inversion.controls import with_controls
 from attacks.inversion.exact.fully_connected import FirstLayer, Matrix, likely_labels, unusable
 from attacks.inversion.exact.peeling import Split, peeled
 from audit.core.guesses import Reconstruction, ReconstructionGuess
@@ -41,21 +43,25 @@ class FirstLayerInversion:
     most_mixtures: int
 
     def guess(self, view: View, rng: np.random.Generator) -> ReconstructionGuess:
-        """Reconstruct every probe; ``rng`` is not used.
+        """Reconstruct every probe, and a random gradient beside each.
 
         Raises:
             ViewError: No probes, or a model without a fully connected first layer with a bias.
         """
+        probes = probe_observations(view, "first-layer")
+        return with_controls(lambda some: self._each(some, view.background), probes, rng)
+
+    def _each(self, probes: Sequence[Observation], background: Background) -> ReconstructionGuess:
         done: list[Reconstruction] = []
         skipped: dict[str, str] = {}
-        for probe in probe_observations(view, "first-layer"):
-            first = FirstLayer.of(view.background, probe, "first-layer")
+        for probe in probes:
+            first = FirstLayer.of(background, probe, "first-layer")
             gradient = first.gradient(probe)
             reason = unusable(gradient)
             if reason is not None:
                 skipped[probe.name] = reason
             else:
-                done.append(self._invert(first, gradient, probe, view.background))
+                done.append(self._invert(first, gradient, probe, background))
         return ReconstructionGuess(reconstructions=tuple(done), skipped=skipped)
 
     def _invert(

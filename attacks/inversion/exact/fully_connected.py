@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from attacks.attack import gradient_of
+from attacks.attack import NOT_FINITE, gradient_of
 from audit.core.errors import ViewError
 from audit.core.views import Background, Observation
 
@@ -221,7 +221,7 @@ def noise_level(singular_values: Matrix, rank: int, shape: tuple[int, int]) -> f
 def unusable(gradient: Matrix) -> str | None:
     """Say why nothing can be read off a layer's gradient; None: something may."""
     if not np.isfinite(gradient).all():
-        return "the update holds values that are not finite"
+        return NOT_FINITE
     if not gradient[:, -1].any():
         return "the first layer's bias has no gradient"
     return None

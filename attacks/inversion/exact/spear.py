@@ -1,11 +1,13 @@
 """SPEAR: exact records of a small batch, read off the zeros that a ReLU leaves in a gradient."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from attacks.attack import Budget, probe_observations, records_in
+from attacks.inversion.controls import with_controls
 from attacks.inversion.exact.fully_connected import (
     MATCHES,
     ROUNDING,
@@ -68,22 +70,28 @@ class Spear:
     draws: int
 
     def guess(self, view: View, rng: np.random.Generator) -> ReconstructionGuess:
-        """Reconstruct every probe whose records can be told apart.
+        """Reconstruct every probe whose records can be told apart (a random gradient has none).
 
         Raises:
             ViewError: No probes, or a model without a fully connected first layer with a bias and
                 a ReLU.
         """
+        probes = probe_observations(view, "spear")
+        return with_controls(lambda some: self._each(some, view.background, rng), probes, rng)
+
+    def _each(
+        self, probes: Sequence[Observation], background: Background, rng: np.random.Generator
+    ) -> ReconstructionGuess:
         done: list[Reconstruction] = []
         skipped: dict[str, str] = {}
-        for probe in probe_observations(view, "spear"):
-            first = FirstLayer.of(view.background, probe, "spear")
+        for probe in probes:
+            first = FirstLayer.of(background, probe, "spear")
             if not first.rectified:
                 raise ViewError(
                     "spear needs ReLU behind the first fully connected layer, "
-                    f"which {view.background.architecture.name!r} lacks"
+                    f"which {background.architecture.name!r} lacks"
                 )
-            found = self._invert(first, probe, view.background, rng)
+            found = self._invert(first, probe, background, rng)
             if isinstance(found, str):
                 skipped[probe.name] = found
             else:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from attacks.attack import Budget, gradient_of, records_in
+from attacks.attack import NOT_FINITE, Budget, finite, gradient_of, records_in
 from attacks.inversion.labels.class_gradients import (
     Directions,
     Expected,
@@ -55,9 +55,9 @@ class LabelCounts:
     The fit is a Gaussian posterior: the expected gradient of each class, the spread of single
     records around it, the DP noise of the recipe, and as prior a random batch of the population.
     Where noise drowns the gradient, the answer is the prior's. A probe's counts are whole, and a
-    class whose bias' gradient is too negative for fewer records has at least as many. A round's
-    update is taken for the sum of its sampled steps, with the mean of the gradients expected
-    before and after it; all rounds together give a sender's shares. Without a bias the last
+    class whose bias' gradient is too negative for fewer records has at least as many. An update of
+    several steps is taken for their sum, with the mean of the gradients expected before and after
+    it; all rounds together give a sender's shares. Without a bias the last
     weights' gradient is looked at along the classes' mean gradients.
 
     Args:
@@ -83,17 +83,17 @@ class LabelCounts:
         """
         found, background = asked(view, ID), view.background
         last, _ = last_parameter(background, ID)
-        models = _Models(background)
+        models = Models(background)
         skipped: dict[str, str] = {}
         counts: dict[str, Array] = {}
         for probe in found.probes:
             if np.isfinite(probe.update[last]).all():
-                counts[probe.name] = _probe_counts(probe, models, found.prior)
+                counts[probe.name] = probe_counts(probe, models, found.prior)
             else:
-                skipped[probe.name] = "its update is not finite"
+                skipped[probe.name] = NOT_FINITE
         equations = {}
         for name, updates in found.senders.items():
-            used = [u for u in updates if all(np.isfinite(a).all() for a in u.update.values())]
+            used = [u for u in updates if finite(u)]
             if used:
                 equations[name] = _sender_equations(self._spread(used), models, found.prior)
             else:
@@ -153,7 +153,7 @@ class _Equations:
         )
 
 
-class _Models:
+class Models:
     """The population's gradients at each model that updates started from; each measured once."""
 
     def __init__(self, background: Background) -> None:
@@ -173,9 +173,10 @@ class _Models:
         return self._known[key]
 
     def during(self, update: Observation) -> tuple[Directions, Expected]:
-        """Return the same over a round: the mean of its two ends, along the first one's."""
+        """Return the same over several steps: the mean of both ends, along the first one's."""
         directions, before = self.at(update.weights)
-        if self.background.recipe.local_steps == 1:
+        of_round = update.records is None
+        if (self.background.recipe.local_steps if of_round else update.steps) == 1:
             return directions, before
         end = {n: (w + update.update[n]).astype(np.float32) for n, w in update.weights.items()}
         after = expected_gradients(self.background, end, directions)
@@ -184,10 +185,10 @@ class _Models:
         )
 
 
-def _probe_counts(probe: Observation, models: _Models, prior: Array) -> Array:
+def probe_counts(probe: Observation, models: Models, prior: Array) -> Array:
     """Return the whole counts of a probe; where public shares differ, of its weighted mean."""
     background, records = models.background, records_in(probe)
-    directions, expected = models.at(probe.weights)
+    directions, expected = models.during(probe)
     seen = directions.along(gradient_of(probe)) / probe.steps
     deviation = _noise(background, probe, steps=1.0) / probe.steps**0.5
     equations = _equations(background, probe, directions, expected, seen, deviation=deviation)
@@ -215,7 +216,7 @@ def _certain(background: Background, probe: Observation, seen: Array, deviation:
     return shares if shares.sum() <= 1 else np.zeros_like(shares)
 
 
-def _sender_equations(updates: list[Observation], models: _Models, prior: Array) -> _Equations:
+def _sender_equations(updates: list[Observation], models: Models, prior: Array) -> _Equations:
     """Add up what each round says of a sender's shares."""
     background = models.background
     repeats = step_repeats(background.recipe)

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from attacks.attack import gradient_of
 from attacks.inversion.expected import population_gradients
+from attacks.inversion.labels.counts import Models, probe_counts
 from audit.core.model import Weights
 from audit.core.views import Background, Observation
 
@@ -22,7 +23,8 @@ class LabelReader:
     record without noise needs no population: its label is the only negative entry of the last
     bias' gradient (Zhao et al. 2020, arXiv:2001.02610, section 3). After several local steps the
     averages at the first model are tried, and those halfway to where the update ends: whichever
-    come nearer to it are believed.
+    come nearer to it are believed. Without noise there is another reading before that one, off the
+    last parameter alone, as ``counts`` does it: records' own gradients drift least there.
 
     Args:
         background: Population and recipe.
@@ -36,6 +38,7 @@ class LabelReader:
         self._known = np.flatnonzero(member.any(axis=0))
         self._member, self._weights = member[:, self._known], weights
         self._means = population_gradients(background, weights, MOST_RECORDS, self._member)
+        self._models = Models(background)
 
     def _averages(self, observation: Observation) -> list[Sequence[Weights]]:
         """Return each class' average, in the ways in which it may have entered an update."""
@@ -56,17 +59,34 @@ class LabelReader:
             observation: An update of few steps.
             count: Records in it.
         """
+        found: NDArray[np.int64] = self.readings(observation, count)[0]
+        return found
+
+    def readings(self, observation: Observation, count: int) -> NDArray[np.int64]:
+        """Return one or two readings, the better one first, each sorted, shape (readings, count).
+
+        Args:
+            observation: An update of few steps.
+            count: Records in it.
+        """
         gradient = gradient_of(observation)
         last = list(gradient.values())[-1]
         noisy = self._background.recipe.noise_multiplier is not None
         if count == 1 and not noisy and last.ndim == 1 and (last < 0).sum() == 1:
-            return np.array([int(last.argmin())])
+            return np.array([[int(last.argmin())]])
         fits = [
             _fitted(gradient, means, count, observation.steps)
             for means in self._averages(observation)
         ]
         counts, _ = min(fits, key=lambda fit: fit[1])
-        return np.repeat(self._known, counts).astype(np.int64)
+        found = [np.repeat(self._known, counts)]
+        classes = self._background.architecture.classes
+        if observation.steps > 1 and not noisy and len(last) == classes:
+            population = np.bincount(self._background.population.labels, minlength=classes)
+            prior = population / population.sum()
+            of_last = probe_counts(observation, self._models, prior).astype(np.int64)
+            found.insert(0, np.repeat(np.arange(classes), of_last))
+        return np.stack(found).astype(np.int64)
 
 
 def _fitted(
