@@ -25,7 +25,10 @@ def with_controls(
     *,
     wanted: bool = True,
 ) -> ReconstructionGuess:
-    """Invert observations, and after them a random gradient for each that was rebuilt.
+    """Invert observations, and after them random gradients as long as theirs.
+
+    A random gradient knows nothing of any update, so that one serves all observations of a kind
+    (round, records, hospitals, steps): it is as long as the first one's.
 
     Args:
         invert: Returns what is found on some observations.
@@ -37,5 +40,17 @@ def with_controls(
     if not wanted:
         return found
     rebuilt = {one.observation for one in found.reconstructions}
-    beside = [randomised(one, rng) for one in observations if one.name in rebuilt]
-    return replace(found, controls=invert(beside).reconstructions)
+    kinds: dict[tuple[int, ...], list[Observation]] = {}
+    for one in observations:
+        if one.name in rebuilt:
+            kind = one.round, one.records or 0, len(one.clients), one.steps, one.batch or 0
+            kinds.setdefault(kind, []).append(one)
+    controls = []
+    for alike in kinds.values():
+        made = invert([randomised(alike[0], rng)]).reconstructions
+        controls += [
+            replace(each, observation=one.name, clients=one.clients)
+            for each in made
+            for one in alike
+        ]
+    return replace(found, controls=tuple(controls))

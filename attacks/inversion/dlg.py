@@ -104,17 +104,19 @@ class DeepLeakage:
         return ReconstructionGuess(reconstructions=tuple(done), skipped=skipped)
 
     def work(self, background: Background, sizes: Sequence[ProbeSize]) -> Work:
-        """Return the most that ``guess`` will compute (``work.Searching``)."""
+        """Return about the most that ``guess`` will compute (``work.Searching``)."""
         del background
-        total = NOTHING
+        total, begun = NOTHING, set[ProbeSize]()
         for size in sizes:
             if size.in_all <= self.most_records and size.steps == 1:
                 most = int(self.iterations * size.in_all**0.5) * 3 // 2
+                searches = self.restarts * (1 if size in begun else 2)  # and a random gradient
+                begun.add(size)
                 total += Work.of(
-                    searches=2 * self.restarts,
+                    searches=searches,
                     iterations=most,
                     uses=2 * size.in_all,
-                    calls=2 * self.restarts * most,
+                    calls=searches * most,
                 )
         return total
 

@@ -97,15 +97,17 @@ class Tabular:
 
     def work(self, background: Background, sizes: Sequence[ProbeSize]) -> Work:
         """Return what ``guess`` will compute (``work.Searching``), line searches left out."""
-        total = NOTHING
+        total, begun = NOTHING, set[ProbeSize]()
         for size in sizes if background.fields else ():
             if size.in_all <= self.most_records and size.steps == 1:
                 each = int(self.iterations * size.in_all**0.5)
+                tries = 1 if size in begun else 2  # and a random gradient
+                begun.add(size)
                 total += Work.of(
-                    searches=2 * self.restarts,
+                    searches=tries * self.restarts,
                     iterations=each,
                     uses=2 * size.in_all,
-                    calls=2 * each,
+                    calls=tries * each,
                 )
         return total
 
