@@ -1,7 +1,7 @@
 """Many small minimisations at once: L-BFGS whose every row has a history and a step of its own."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -29,7 +29,7 @@ class Minimum:
 
 
 def minimise(
-    loss: Callable[[Tensor], Tensor],
+    loss: Callable[[Tensor, Tensor], Tensor],
     start: Tensor,
     *,
     iterations: int,
@@ -38,8 +38,12 @@ def minimise(
 ) -> Minimum:
     """Minimise a loss from many starts; rows do not influence each other.
 
+    A row ends where it is good enough, where it no longer gets on, or where not even the steepest
+    descent lowers its loss; the others go on without it.
+
     Args:
-        loss: From points of shape (rows, dimensions) to a loss of each row, shape (rows,).
+        loss: From points of shape (some, dimensions), and the rows that they belong to, of shape
+            (some,), to a loss of each, shape (some,).
         start: First points, shape (rows, dimensions), double precision.
         iterations: Most iterations.
         history: Steps that the curvature is estimated from.
@@ -52,35 +56,30 @@ def minimise(
         Nocedal and Wright 2006, algorithms 7.4 and 7.5, with backtracking to Armijo's condition
         (equation 3.4) in place of Wolfe's; pairs without positive curvature are left out.
     """
-    here = _at(loss, start)
-    steps: list[Tensor] = []
-    changes: list[Tensor] = []
-    inverses: list[Tensor] = []
+    rows = torch.arange(len(start))
+    here = _at(loss, start, rows)
+    points, values = here.points.clone(), here.values.clone()
+    curvature = _Curvature(most=history)
     past = [here.values]
+    steepest = torch.ones_like(rows, dtype=torch.bool)
     for _ in range(iterations):
-        direction = -_inverse_hessian_times(here.slopes, steps, changes, inverses)
-        uphill = ~((direction * here.slopes).sum(dim=1) < 0)
-        there, found = _line_search(
-            loss, here, torch.where(uphill[:, None], -here.slopes, direction)
-        )
-        if not bool(found.any()):
-            break
-        step, change = there.points - here.points, there.slopes - here.slopes
-        product = (step * change).sum(dim=1)
-        usable = product > 1e-14 * step.norm(dim=1) * change.norm(dim=1)
-        steps.append(step)
-        changes.append(change)
-        inverses.append(torch.where(usable, 1 / torch.where(usable, product, 1.0), 0.0))
-        if len(steps) > history:
-            del steps[0], changes[0], inverses[0]
-        here = there
-        past.append(here.values)
-        stuck = torch.zeros_like(found)
+        direction = curvature.direction(here.slopes)
+        there, found = _line_search(loss, rows, here, direction)
+        curvature.learn(there.points - here.points, there.slopes - here.slopes)
+        curvature.forget(~found)
+        points[rows], values[rows] = there.points, there.values
+        past = [*past[-LOOK_BACK:], there.values]
+        done = (~found & steepest) | (there.values <= good_enough)
         if len(past) > LOOK_BACK:
-            stuck = here.values > (1 - LEAST_PROGRESS) * past[-1 - LOOK_BACK]
-        if bool((stuck | (here.values <= good_enough)).all()):
+            done |= there.values > (1 - LEAST_PROGRESS) * past[0]
+        here, steepest, going = there, ~found, ~done
+        if not bool(going.any()):
             break
-    return Minimum(points=here.points, values=here.values)
+        if bool(done.any()):
+            rows, steepest, here = rows[going], steepest[going], here.of(going)
+            past = [values[going] for values in past]
+            curvature.keep(going)
+    return Minimum(points=points, values=values)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,58 +88,95 @@ class _Place:
     values: Tensor
     slopes: Tensor
 
+    def of(self, going: Tensor) -> "_Place":
+        return _Place(
+            points=self.points[going], values=self.values[going], slopes=self.slopes[going]
+        )
 
-def _at(loss: Callable[[Tensor], Tensor], points: Tensor) -> _Place:
+
+def _at(loss: Callable[[Tensor, Tensor], Tensor], points: Tensor, rows: Tensor) -> _Place:
     inputs = points.detach().requires_grad_()
-    values = loss(inputs)
+    values = loss(inputs, rows)
     (slopes,) = torch.autograd.grad(values.sum(), inputs)
     return _Place(points=points.detach(), values=values.detach(), slopes=slopes)
 
 
-def _inverse_hessian_times(
-    slopes: Tensor, steps: list[Tensor], changes: list[Tensor], inverses: list[Tensor]
-) -> Tensor:
-    """The two-loop recursion; without history a step of length one."""
-    if not steps:
-        unit: Tensor = slopes / slopes.norm(dim=1, keepdim=True).clamp_min(1e-300)
-        return unit
-    vector: Tensor = slopes
-    weights: list[Tensor] = []
-    for step, change, inverse in zip(
-        reversed(steps), reversed(changes), reversed(inverses), strict=True
-    ):
-        weight = inverse * (step * vector).sum(dim=1)
-        weights.append(weight)
-        vector = vector - weight[:, None] * change
-    squares = (changes[-1] ** 2).sum(dim=1).clamp_min(1e-300)
-    scale = torch.where(inverses[-1] > 0, (steps[-1] * changes[-1]).sum(dim=1) / squares, 1.0)
-    vector = vector * scale[:, None]
-    for step, change, inverse, weight in zip(
-        steps, changes, inverses, reversed(weights), strict=True
-    ):
-        vector = vector + step * (weight - inverse * (change * vector).sum(dim=1))[:, None]
-    return vector
+@dataclass(kw_only=True)
+class _Curvature:
+    """What the last steps say of each row's inverse Hessian."""
+
+    most: int
+    steps: list[Tensor] = field(default_factory=list)
+    changes: list[Tensor] = field(default_factory=list)
+    inverses: list[Tensor] = field(default_factory=list)
+
+    def learn(self, step: Tensor, change: Tensor) -> None:
+        """Take in a step and how the slopes changed by it."""
+        product = (step * change).sum(dim=1)
+        usable = product > 1e-14 * step.norm(dim=1) * change.norm(dim=1)
+        self.steps.append(step)
+        self.changes.append(change)
+        self.inverses.append(torch.where(usable, 1 / torch.where(usable, product, 1.0), 0.0))
+        if len(self.steps) > self.most:
+            del self.steps[0], self.changes[0], self.inverses[0]
+
+    def forget(self, rows: Tensor) -> None:
+        """Leave out the past of some rows."""
+        if bool(rows.any()):
+            self.inverses = [torch.where(rows, 0.0, inverse) for inverse in self.inverses]
+
+    def keep(self, going: Tensor) -> None:
+        """Go on with some rows alone."""
+        self.steps = [step[going] for step in self.steps]
+        self.changes = [change[going] for change in self.changes]
+        self.inverses = [inverse[going] for inverse in self.inverses]
+
+    def direction(self, slopes: Tensor) -> Tensor:
+        """Return where to go: by the two-loop recursion, or downhill where that leads up."""
+        direction = -self._times(slopes)
+        uphill = ~((direction * slopes).sum(dim=1) < 0)
+        return torch.where(uphill[:, None], -slopes, direction)
+
+    def _times(self, slopes: Tensor) -> Tensor:
+        """The inverse Hessian times the slopes; without history a step of length one."""
+        if not self.steps:
+            unit: Tensor = slopes / slopes.norm(dim=1, keepdim=True).clamp_min(1e-300)
+            return unit
+        vector: Tensor = slopes
+        weights: list[Tensor] = []
+        pairs = list(zip(self.steps, self.changes, self.inverses, strict=True))
+        for step, change, inverse in reversed(pairs):
+            weight = inverse * (step * vector).sum(dim=1)
+            weights.append(weight)
+            vector = vector - weight[:, None] * change
+        step, change, inverse = pairs[-1]
+        squares = (change**2).sum(dim=1).clamp_min(1e-300)
+        vector = (
+            vector * torch.where(inverse > 0, (step * change).sum(dim=1) / squares, 1.0)[:, None]
+        )
+        for (step, change, inverse), weight in zip(pairs, reversed(weights), strict=True):
+            vector = vector + step * (weight - inverse * (change * vector).sum(dim=1))[:, None]
+        return vector
 
 
 def _line_search(
-    loss: Callable[[Tensor], Tensor], here: _Place, direction: Tensor
+    loss: Callable[[Tensor, Tensor], Tensor], rows: Tensor, here: _Place, direction: Tensor
 ) -> tuple[_Place, Tensor]:
     """Shorten each row's step until it lowers the loss; a row where none does stays."""
     promised = LEAST_DECREASE * (direction * here.slopes).sum(dim=1)
     length = torch.ones_like(here.values)
     found = torch.zeros_like(here.values, dtype=torch.bool)
-    best = here
+    points, values, slopes = here.points.clone(), here.values.clone(), here.slopes.clone()
     for _ in range(MOST_TRIES):
-        tried = _at(loss, here.points + length[:, None] * direction)
-        accepted = ~found & (tried.values <= here.values + length * promised)
+        left = torch.nonzero(~found)[:, 0]
+        tried = _at(loss, here.points[left] + length[left, None] * direction[left], rows[left])
+        accepted = tried.values <= here.values[left] + length[left] * promised[left]
         accepted &= torch.isfinite(tried.values) & torch.isfinite(tried.slopes).all(dim=1)
-        best = _Place(
-            points=torch.where(accepted[:, None], tried.points, best.points),
-            values=torch.where(accepted, tried.values, best.values),
-            slopes=torch.where(accepted[:, None], tried.slopes, best.slopes),
-        )
-        found |= accepted
+        taken = left[accepted]
+        points[taken], values[taken] = tried.points[accepted], tried.values[accepted]
+        slopes[taken] = tried.slopes[accepted]
+        found[taken] = True
         if bool(found.all()):
             break
         length = torch.where(found, length, SHRINK * length)
-    return best, found
+    return _Place(points=points, values=values, slopes=slopes), found

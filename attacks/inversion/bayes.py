@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from attacks.attack import Budget
-from attacks.inversion.problem import Problem
+from attacks.inversion.problem import Problem, Solution
 from attacks.inversion.search import Search, SearchedInversion, single_step
 from audit.core.views import Background
 
@@ -58,8 +58,8 @@ class Posterior:
     iterations: int
     step: float = 0.1
 
-    def solve(self, problem: Problem) -> tuple[Tensor, Tensor]:
-        """Return the records found, and their loss (``search.Solver``)."""
+    def solve(self, problem: Problem) -> Solution:
+        """Return what was found (``problem.Solver``)."""
         prior = _Prior(problem.background, problem.sent.dtype)
         ends = _Ends(problem.background, problem.labels)
         means = problem.labels @ prior.means
@@ -99,7 +99,7 @@ class Posterior:
             before, after = misfit(kept), misfit(edged)
         better = after + EVIDENCE < before
         found = torch.where(better.view(-1, 1, 1), edged.flatten(2), kept.flatten(2))
-        return found.view(shape), torch.where(better, after, before)
+        return Solution(records=found.view(shape), losses=torch.where(better, after, before))
 
 
 def _descend(

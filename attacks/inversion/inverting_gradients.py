@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from attacks.attack import Budget
-from attacks.inversion.problem import Problem
+from attacks.inversion.problem import Problem, Solution
 from attacks.inversion.search import Search, SearchedInversion, image_like, single_step
 
 MILESTONES = (3 / 8, 5 / 8, 7 / 8)
@@ -38,8 +38,8 @@ class CosineMatching:
     noisy_total_variation: float = 0.1
     agreement: float = 1.0
 
-    def solve(self, problem: Problem) -> tuple[Tensor, Tensor]:
-        """Return the records found, and their loss (``search.Solver``)."""
+    def solve(self, problem: Problem) -> Solution:
+        """Return what was found (``problem.Solver``)."""
         low, high = problem.background.record_range
         span, images = high - low, image_like(problem.background)
         weight = self.noisy_total_variation if problem.noise else self.total_variation
@@ -64,7 +64,7 @@ class CosineMatching:
             with torch.no_grad():
                 records.clamp_(low, high)
         with torch.no_grad():
-            return records, loss(records)
+            return Solution(records=records.detach(), losses=loss(records))
 
 
 def _variation(records: Tensor) -> Tensor:

@@ -60,14 +60,29 @@ class Problem:
         return self.layout.disagreement(records, self.labels)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Solution:
+    """What a solver found.
+
+    Args:
+        records: Shape (sets, dummies, *record shape), within the records' range.
+        losses: Of each set, shape (sets,); smaller is closer.
+        labels: Probabilities, as the problem's, where they were fitted too; None: kept as given.
+    """
+
+    records: Tensor
+    losses: Tensor
+    labels: Tensor | None = None
+
+
 class Solver(Protocol):
     """How a problem is solved."""
 
     @property
     def iterations(self) -> int:
-        """Gradients of each set that are taken."""
+        """Gradients of each set that are taken, about, at most."""
         ...
 
-    def solve(self, problem: Problem) -> tuple[Tensor, Tensor]:
-        """Return records of shape (sets, dummies, *record shape), and the loss of each set."""
+    def solve(self, problem: Problem) -> Solution:
+        """Return what was found."""
         ...

@@ -7,7 +7,6 @@ from itertools import groupby
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from attacks.attack import NOT_FINITE, finite, gradient_of, probe_observations, records_in
 from attacks.inversion.batch_order import Layout, dealt, layout_of
@@ -35,6 +34,7 @@ class Search:
         refuses: Why an observation is not for this attack; None: it is.
         deals: Ways of dealing labels to mini-batches that are tried for each observation.
         screen: Solver that tries them; the deals with the smallest losses are searched from.
+        dtype: Precision of the gradients of single steps.
     """
 
     attack: str
@@ -43,27 +43,28 @@ class Search:
     refuses: Callable[[Observation | ProbeSize], str | None]
     deals: int = 1
     screen: Solver | None = None
+    dtype: torch.dtype = torch.float32
 
     def run(
         self,
         view: View,
         solver: Solver,
         rng: np.random.Generator,
-        sent: Callable[[Background, Observation], Sent] = lambda background, one: DummyGradients(
-            background, one.weights
-        ),
     ) -> ReconstructionGuess:
-        """Return what was found.
+        """Return what was found on a view's probes, each taken for a single step.
 
         Args:
             view: A server's.
             solver: How dummies are fitted.
             rng: Starts and random gradients.
-            sent: How a hospital's step is imitated.
 
         Raises:
             ViewError: The view has no probes, or its model leaves no gradient path.
         """
+
+        def sent(background: Background, one: Observation) -> Sent:
+            return DummyGradients(background, one.weights, dtype=self.dtype)
+
         probes = probe_observations(view, self.attack)
         return self.invert(probes, view.background, solver, rng, sent)
 
@@ -99,13 +100,14 @@ class Search:
         beside: dict[str, Reconstruction | None] = {}
         for group in _alike(chosen):
             made = sent(background, group[0])
+            plain = DummyGradients(background, group[0].weights, dtype=made.dtype)
             start = torch.from_numpy(background.population.inputs[:1])[None].to(made.dtype)
-            reachable(DummyGradients(background, group[0].weights), start, self.attack)
+            reachable(plain, start, self.attack)
             both = [*group, *(randomised(one, rng) for one in group if controls)]
             done = [
-                self._kept(one, records, losses, labels, problem.layout)
+                found
                 for problem, part, labels in self._problems(both, background, made, rng)
-                for one, records, losses, labels in self._solved(solver, problem, part, labels)
+                for found in self._solved(solver, problem, part, labels)
             ]
             found |= {one.name: real for one, real in zip(group, done, strict=False)}
             drawn = done[len(group) :]
@@ -135,6 +137,7 @@ class Search:
             if size.in_all > self.most_records or self.refuses(size) is not None:
                 continue
             uses = size.uses if in_steps else size.in_all
+            uses *= 2 if self.dtype == torch.float64 else 1
             tried = max(self.restarts, self.deals if in_steps and size.batch is not None else 0)
             screens = tried if self.screen is not None and tried > self.restarts else 0
             steps = size.steps if in_steps else 1
@@ -178,8 +181,8 @@ class Search:
                 labels = dealt(labels, layout, rng=rng)
             problem = self._problem(part, background, sent, layout=layout, labels=labels, rng=rng)
             if self.screen is not None and deals > self.restarts:
-                losses = self.screen.solve(problem)[1].view(len(part), deals).nan_to_num(torch.inf)
-                best = losses.argsort(dim=1)[:, : self.restarts].numpy()
+                losses = self.screen.solve(problem).losses.view(len(part), deals)
+                best = losses.nan_to_num(torch.inf).argsort(dim=1)[:, : self.restarts].numpy()
                 tried = labels.reshape(len(part), deals, -1)
                 labels = np.take_along_axis(tried, best[..., None], 1).reshape(best.size, -1)
                 layout = layout_of(part, restarts=self.restarts, in_steps=in_steps)
@@ -221,34 +224,28 @@ class Search:
         problem: Problem,
         part: Sequence[Observation],
         labels: NDArray[np.int64],
-    ) -> Iterator[tuple[Observation, Tensor, Tensor, NDArray[np.int64]]]:
-        """Yield each observation with its restarts' records and losses, and its labels."""
-        records, losses = solver.solve(problem)
-        records = records.detach().view(len(part), self.restarts, *problem.start.shape[1:])
-        losses = losses.detach().view(len(part), self.restarts)
-        each = labels.reshape(len(part), self.restarts, -1)
-        yield from zip(part, records, losses, each, strict=True)
-
-    def _kept(
-        self,
-        one: Observation,
-        records: Tensor,
-        losses: Tensor,
-        labels: NDArray[np.int64],
-        layout: Layout,
-    ) -> Reconstruction | None:
-        finite = torch.where(losses.isfinite(), losses, torch.inf)
-        best = int(finite.argmin())
-        if not (losses[best].isfinite() and records[best].isfinite().all()):
-            return None
-        found, kinds = layout.merged(records[best], labels[best])
-        return Reconstruction(
-            observation=one.name,
-            clients=one.clients,
-            records=found.float().numpy(),
-            labels=kinds.astype(np.int64),
-            objective=float(losses[best]),
-        )
+    ) -> Iterator[Reconstruction | None]:
+        """Yield of each observation the restart with the smallest loss, or None."""
+        found = solver.solve(problem)
+        if found.labels is not None:
+            labels = found.labels.argmax(dim=2).numpy()
+        shape = (len(part), self.restarts)
+        each = found.records.reshape(*shape, *problem.start.shape[1:])
+        kinds = labels.reshape(*shape, -1)
+        losses = torch.where(found.losses.isfinite(), found.losses, torch.inf).view(shape)
+        for at, one in enumerate(part):
+            best = int(losses[at].argmin())
+            if not (losses[at, best].isfinite() and each[at, best].isfinite().all()):
+                yield None
+                continue
+            records, known = problem.layout.merged(each[at, best], kinds[at, best])
+            yield Reconstruction(
+                observation=one.name,
+                clients=one.clients,
+                records=records.float().numpy(),
+                labels=known.astype(np.int64),
+                objective=float(losses[at, best]),
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

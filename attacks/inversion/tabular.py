@@ -7,11 +7,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import nnls
-from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
+from torch import Tensor
 
 from attacks.attack import (
-    CLIP_SLACK,
     NOT_FINITE,
     Budget,
     finite,
@@ -22,6 +20,7 @@ from attacks.attack import (
 from attacks.inversion.batched_lbfgs import minimise
 from attacks.inversion.controls import with_controls
 from attacks.inversion.dummies import DummyGradients, reachable
+from attacks.inversion.search import noise_in
 from attacks.inversion.table_dummies import Labelled, TableDummies
 from attacks.inversion.work import NOTHING, ProbeSize, Work
 from audit.core.errors import ViewError
@@ -131,21 +130,20 @@ class Tabular:
     def _invert(
         self, probe: Observation, background: Background, rng: np.random.Generator
     ) -> Reconstruction | None:
-        module: nn.Module = background.architecture.module(probe.weights)
-        matching = _Matching(module.double(), probe, background)
         low, high = background.record_range
         population = background.population.inputs
-        plain = DummyGradients(background, probe.weights, dtype=torch.float64)
-        reachable(plain, torch.from_numpy(population[None, :1]).double(), "tabular")
+        gradients = DummyGradients(background, probe.weights, dtype=torch.float64)
+        reachable(gradients, torch.from_numpy(population[None, :1]).double(), "tabular")
+        matching = _Matching(gradients, probe, background)
         dummies = TableDummies(background.fields, population, low=low, high=high)
         count = records_in(probe)
         labels = _labels(matching.class_shares(), count, self.restarts, rng)
         one_hot = torch.from_numpy(np.eye(background.architecture.classes)[labels])
 
-        def loss(parameters: Tensor) -> Tensor:
+        def loss(parameters: Tensor, rows: Tensor) -> Tensor:
             records = dummies.records(parameters, count)
             unlikely = matching.noise * dummies.surprise(parameters)
-            return matching.loss(records, one_hot) + dummies.outside(records) + unlikely
+            return matching.loss(records, one_hot[rows]) + dummies.outside(records) + unlikely
 
         found = minimise(
             loss,
@@ -173,21 +171,18 @@ class Tabular:
 class _Matching:
     """Distance between the observed gradient and those of many versions of the records."""
 
-    def __init__(self, module: nn.Module, probe: Observation, background: Background) -> None:
-        recipe, self._classes = background.recipe, background.architecture.classes
-        self._module = module
-        self._max_grad_norm, self._loss_scale = recipe.max_grad_norm, recipe.loss_scale
-        self._offsets = torch.from_numpy(np.log(recipe.class_priors or np.ones(self._classes)))
-        self._weights = {n: p.detach() for n, p in module.named_parameters()}
+    def __init__(
+        self, gradients: DummyGradients, probe: Observation, background: Background
+    ) -> None:
+        self._gradients, self._population = gradients, background.population
+        self._classes = background.architecture.classes
         each = [share / (probe.records or 1) for share in probe.shares]
         self._shares = torch.from_numpy(np.repeat(each, probe.records or 1))
-        target = gradient_of(probe)
-        self._target = {name: torch.from_numpy(target[name]) for name in self._weights}
-        self._scale = 1.0 / max(float(sum((t**2).sum() for t in self._target.values())), 1e-300)
-        self._population = background.population
-        deviation = (recipe.noise_multiplier or 0.0) * (recipe.max_grad_norm or 0.0)
-        alone = float(np.square(probe.shares).sum()) * (deviation / (probe.records or 1)) ** 2
-        self.noise = alone * self._scale  # variance of a coordinate, in units of the loss
+        self._target = gradients.target(gradient_of(probe))
+        self._last = -list(gradients.weights.values())[-1].numel()
+        self._scale = 1.0 / max(float(self._target.square().sum()), 1e-300)
+        self.noise = noise_in(probe, background) ** 2 * self._scale
+        """Variance of a coordinate, in units of the loss."""
 
     def loss(self, records: Tensor, one_hot: Tensor) -> Tensor:
         """Return the squared distance, relative to the observed gradient's square.
@@ -199,21 +194,8 @@ class _Matching:
         Returns:
             Shape (restarts,); lower is closer.
         """
-        if self._max_grad_norm is None:
-            means = vmap(grad(self._mean_loss), in_dims=(None, 0, 0))(
-                self._weights, records, one_hot
-            )
-        else:
-            restarts, count = records.shape[:2]
-            each = self._clipped(records.flatten(0, 1), one_hot.flatten(0, 1))
-            means = {
-                name: torch.einsum(
-                    "i,ri...->r...", self._shares, g.reshape(restarts, count, *g.shape[1:])
-                )
-                for name, g in each.items()
-            }
-        parts = [((means[n] - t) ** 2).flatten(1).sum(dim=1) for n, t in self._target.items()]
-        return self._scale * torch.stack(parts).sum(dim=0)
+        sent = self._gradients(records, one_hot, self._shares.expand(len(records), -1))
+        return self._scale * (sent - self._target).square().sum(dim=1)
 
     def class_shares(self) -> NDArray[np.float64]:
         """Estimate which part of the records is of each class, shape (classes,).
@@ -224,40 +206,19 @@ class _Matching:
         """
         labels = self._population.labels[:MOST_POPULATION]
         inputs = torch.from_numpy(self._population.inputs[:MOST_POPULATION]).double()
-        last = list(self._target)[-1]
         columns = []
         for label in range(self._classes):
             own = inputs[torch.from_numpy(labels == label)] if (labels == label).any() else inputs
             one_hot = torch.eye(self._classes, dtype=torch.float64)[[label] * len(own)]
-            gradients = self._clipped(own, one_hot)[last]
-            columns.append(gradients.mean(dim=0).flatten().numpy())
-        mixed, target = np.stack(columns, axis=1), self._target[last].flatten().numpy()
+            alone = torch.ones((len(own), 1), dtype=torch.float64)
+            each = self._gradients(own[:, None], one_hot[:, None], alone)
+            columns.append(each[:, self._last :].mean(dim=0).numpy())
+        mixed, target = np.stack(columns, axis=1), self._target[self._last :].numpy()
         weight = 10 * np.abs(mixed).max()  # the parts' sum is known: 1
         parts: NDArray[np.float64] = nnls(
             np.vstack([mixed, np.full(self._classes, weight)]), np.append(target, weight)
         )[0]
         return parts / parts.sum() if parts.sum() > 0 else np.full_like(parts, 1 / len(parts))
-
-    def _mean_loss(self, weights: dict[str, Tensor], records: Tensor, one_hot: Tensor) -> Tensor:
-        logits = functional_call(self._module, weights, (records,)) + self._offsets
-        loss: Tensor = -(self._shares @ (one_hot * logits.log_softmax(dim=1)).sum(dim=1))
-        return loss
-
-    def _one_loss(self, weights: dict[str, Tensor], record: Tensor, one_hot: Tensor) -> Tensor:
-        logits = functional_call(self._module, weights, (record[None],)) + self._offsets
-        loss: Tensor = -(one_hot * logits.log_softmax(dim=1)[0]).sum()
-        return loss
-
-    def _clipped(self, records: Tensor, one_hot: Tensor) -> dict[str, Tensor]:
-        """Return each record's own gradient, clipped as the recipe says."""
-        each: dict[str, Tensor] = vmap(grad(self._one_loss), in_dims=(None, 0, 0))(
-            self._weights, records, one_hot
-        )
-        if self._max_grad_norm is None:
-            return each
-        norms = torch.stack([g.flatten(1).norm(dim=1) for g in each.values()]).norm(dim=0)
-        factor = (self._max_grad_norm / (norms + CLIP_SLACK)).clamp(max=self._loss_scale)
-        return {n: factor.reshape(-1, *[1] * (g.dim() - 1)) * g for n, g in each.items()}
 
 
 def _labels(

@@ -50,7 +50,8 @@ def problem(matrix: np.ndarray, noise: float) -> Problem:
 
 
 def found(matrix: np.ndarray, noise: float) -> np.ndarray:
-    records, losses = Posterior(iterations=1000).solve(problem(matrix, noise))
+    found = Posterior(iterations=1000).solve(problem(matrix, noise))
+    records, losses = found.records, found.losses
     assert losses.isfinite().all()
     return records.flatten(1).numpy()
 

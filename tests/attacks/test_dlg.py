@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from attacks.attack import Budget, gradient_of
-from attacks.inversion.dlg import DeepLeakage, build
+from attacks.inversion.dlg import build
 from audit.core.adversaries import Adversary
 from audit.core.errors import ViewError
 from audit.core.randomness import named_generator
@@ -28,8 +28,7 @@ def server_view(path: Path, cell: str, adversary: Adversary = Adversary.SERVER) 
 
 
 def ssim(path: Path, view: ServerView, budget: Budget = Budget.QUICK) -> float:
-    alone = dataclasses.replace(build(budget), controls=False)
-    guess = alone.guess(view, named_generator(1, "dlg"))
+    guess = build(budget).guess(view, named_generator(1, "dlg"))
     victims = Vault(RunDirectory.open(path).secrets).victims()
     found = score_reconstruction(guess, None, victims, ORIGIN, rng=named_generator(1, "boot"))
     (score,) = [s for s in found.scores if s.metric == "ssim"]
@@ -83,7 +82,8 @@ def test_clipping_alone_does_not_stop_it(trained: Path) -> None:
 
 def test_probes_beyond_the_budget_are_skipped_with_the_reason(trained: Path) -> None:
     view = server_view(trained, "eps-inf")
-    tiny = DeepLeakage(iterations=1, restarts=1, most_records=0)
+    whole = build(Budget.QUICK)
+    tiny = dataclasses.replace(whole, search=dataclasses.replace(whole.search, most_records=0))
     guess = tiny.guess(view, named_generator(1, "dlg"))
     assert not guess.reconstructions
     assert set(guess.skipped) == {probe.name for probe in view.probes}

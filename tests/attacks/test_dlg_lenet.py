@@ -36,8 +36,7 @@ def with_weights(view: ServerView, victims: list[np.ndarray], spread: float | No
 
 def decibels(view: ServerView, victims: list[np.ndarray]) -> tuple[list[float], list[float]]:
     """Return the PSNR of each reconstruction, and the attack's own final loss."""
-    alone = dataclasses.replace(build(Budget.STANDARD), controls=False)
-    found = alone.guess(view, named_generator(1, "dlg")).reconstructions
+    found = build(Budget.STANDARD).guess(view, named_generator(1, "dlg")).reconstructions
     return [
         psnr(one.records[0], probes.INPUTS[v[0]], 1.0)
         for one, v in zip(found, victims, strict=True)
