@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from attacks.attack import Budget
-from attacks.inversion.batched_lbfgs import minimise
 from attacks.inversion.prior import PriorMean
 from attacks.inversion.table_dummies import Labelled, TableDummies
 from attacks.inversion.tabular import build
@@ -275,20 +274,3 @@ def test_versions_are_put_in_one_order_and_pooled() -> None:
     found = dummies.pooled(Labelled(records=versions, labels=np.array([[0, 1], [1, 0], [0, 1]])))
     np.testing.assert_allclose(found.records, [[0.6, -1, 1], [-0.5, -1, 1]])
     assert found.labels.tolist() == [0, 1]
-
-
-def test_rows_are_minimised_apart_and_a_row_that_cannot_move_stays() -> None:
-    scales = torch.tensor([[1.0, 100.0], [1e-3, 1.0]], dtype=torch.float64)
-    target = torch.tensor([[1.0, -2.0], [3.0, 4.0]], dtype=torch.float64)
-
-    def loss(points: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        return (scales[rows] * (points - target[rows]) ** 2).sum(dim=1)
-
-    def broken(points: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        return loss(points, rows) + points[:, 0] * torch.tensor([0.0, np.inf])[rows]
-
-    start = torch.zeros(2, 2, dtype=torch.float64)
-    both = minimise(loss, start, iterations=50)
-    torch.testing.assert_close(both.points, target, atol=1e-6, rtol=0)
-    stuck = minimise(broken, start, iterations=9)
-    assert torch.equal(stuck.points[1], start[1])
