@@ -87,8 +87,8 @@ def with_labels(budget: Budget) -> SearchedInversion:
 def _at(budget: Budget, *, attack: str, fits_labels: bool) -> SearchedInversion:
     iterations, restarts, most = {
         Budget.QUICK: (240, 1, 4),
-        Budget.STANDARD: (600, 2, 8),
-        Budget.THOROUGH: (2000, 4, 24),
+        Budget.STANDARD: (1500, 2, 8),
+        Budget.THOROUGH: (4000, 4, 24),
     }[budget]
     search = Search(
         attack=attack,
