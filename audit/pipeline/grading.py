@@ -131,7 +131,7 @@ class Grader:
                 steps=1,
             ),
             origin,
-            bounds=self._bounds(task, clients),
+            bounds=self._bounds(task, clients, matched=False),
             rng=named_generator(self._config.seed, "attack", task.name, "bootstrap"),
         )
         self._keep(origin, found.values)
@@ -147,10 +147,10 @@ class Grader:
         )
 
     def _bounds(
-        self, task: Task, clients: Mapping[str, tuple[str, ...]]
+        self, task: Task, clients: Mapping[str, tuple[str, ...]], *, matched: bool
     ) -> dict[str, dict[str, float]]:
         noise = self._claimed(task).noise_multiplier
-        return probe_bounds(self._config, task.cell, clients, noise)
+        return probe_bounds(self._config, task.cell, clients, noise, matched=matched)
 
     def _known(self, task: Task) -> Known:
         """Return the public records that baselines and decoys are made of."""
@@ -212,7 +212,7 @@ class Grader:
             rng=rng,
             known=self._known(task),
             bounds=self._bounds(
-                task, {one.observation: one.clients for one in guess.reconstructions}
+                task, {one.observation: one.clients for one in guess.reconstructions}, matched=True
             ),
         )
         fields = self._fields(task, origin, guess, prior)

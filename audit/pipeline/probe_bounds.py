@@ -29,8 +29,14 @@ def probe_bounds(
     cell: CellConfig,
     observations: Mapping[str, tuple[str, ...]],
     noise_multiplier: float | None,
+    *,
+    matched: bool,
 ) -> dict[str, dict[str, float]]:
     """Return the reconstruction-robustness bound of each observation of a probe.
+
+    Without the update a guess names a record among N with probability 1/N. Reconstructions of m
+    records are matched to the true ones when they are scored: a record counts as named where the
+    one that is matched to it names it, at most one of m, so that their prior success is up to m/N.
 
     Other hospitals' noise is counted only where every local step is one aggregation: of several
     steps the server sees the sum of each hospital's own path. A record of a probe in mini-batches
@@ -41,6 +47,7 @@ def probe_bounds(
         cell: Which cell.
         observations: Name to the hospitals in it.
         noise_multiplier: Of each hospital; None: without DP nothing is bounded.
+        matched: Whether reconstructions are scored, not one answer for each record.
 
     Returns:
         Observation to identification metric to the bound, a rate.
@@ -53,9 +60,13 @@ def probe_bounds(
         probe = probes[name.partition("|")[0]]
         alone = probe.steps > 1
         hidden = noise_multiplier if alone else hidden_by(config, clients, noise_multiplier)
+        guesses = probe.records * len(clients) if matched else 1
         found[name] = {
             metric: stats.reconstruction_bound(
-                1 / among, noise_multiplier=hidden, sample_rate=1.0, steps=probe.uses
+                min(1.0, guesses / among),
+                noise_multiplier=hidden,
+                sample_rate=1.0,
+                steps=probe.uses,
             )
             for metric, among in POOLS.items()
         }

@@ -1,5 +1,6 @@
 """The only place where a guess meets the truth."""
 
+from audit.scoring.above_bound import above_bounds as above_bounds
 from audit.scoring.attribute import ATTRIBUTE_METRICS as ATTRIBUTE_METRICS
 from audit.scoring.attribute import score_attribute as score_attribute
 from audit.scoring.auditing import AUDIT_METRICS as AUDIT_METRICS

@@ -46,7 +46,18 @@ def test_a_violated_claim_comes_before_all_else():
 
 
 def test_a_rate_above_what_the_mechanism_allows_is_an_alarm():
-    leak = score("eps-2", metric="identification_rate_100", value=0.5, low=0.3, high=0.7, bound=0.1)
+    leak = score(
+        "eps-2",
+        attack="idlg",
+        metric="identification_rate_100",
+        value=0.5,
+        low=0.3,
+        high=0.7,
+        n=24,
+        confidence=0.95,
+        method="clopper-pearson",
+        bound=0.1,
+    )
     found = verdict([cell(2.0, HOSPITALS, leakage=[leak])], [ran()], reproduction=False)
     assert found.state == "claim_violated"
 

@@ -7,7 +7,7 @@ from audit.core.audits import Verdict
 from audit.core.metrics import METRICS
 from audit.core.scores import Outcome, Score
 from audit.formats.evidence import Cell, Coverage, State, Statement, VerdictFacts
-from audit.scoring import STRONGEST
+from audit.scoring import STRONGEST, above_bounds
 
 LEAKS = {
     "auc": "members are told from others: AUC",
@@ -119,14 +119,14 @@ def _alarms(cells: Sequence[Cell]) -> Iterator[Statement]:
                     f"claim of {what}: epsilon is at least {audit.lower_bound:.3g}, claimed "
                     f"{audit.claimed_epsilon:.3g}.",
                 )
-        for score in cell.leakage:
-            if score.bound is not None and score.low is not None and score.low > score.bound:
-                yield Statement(
-                    kind="alarm",
-                    text=f"{_spoken(cell)}: {score.attack} of {score.adversary} reaches "
-                    f"{score.metric} of at least {score.low:.3g}; the claimed mechanism allows "
-                    f"{score.bound:.3g}.",
-                )
+    spoken = {cell.cell: _spoken(cell) for cell in cells}
+    for score in above_bounds([score for cell in cells for score in cell.leakage]):
+        yield Statement(
+            kind="alarm",
+            text=f"{spoken[score.cell]}: {score.attack} of {score.adversary} reaches "
+            f"{score.metric} of at least {score.low:.3g} ({score.slice}); the claimed mechanism "
+            f"allows {score.bound:.3g}.",
+        )
 
 
 def _leaks(cells: Sequence[Cell]) -> Iterator[Statement]:
