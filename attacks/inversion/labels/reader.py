@@ -63,7 +63,9 @@ class LabelReader:
         return found
 
     def readings(self, observation: Observation, count: int) -> NDArray[np.int64]:
-        """Return one or two readings, the better one first, each sorted, shape (readings, count).
+        """Return one or two readings, the better one first, shape (readings, count).
+
+        Sorted, but where hospitals' weights differ: then in the order of their records.
 
         Args:
             observation: An update of few steps.
@@ -74,12 +76,14 @@ class LabelReader:
         noisy = self._background.recipe.noise_multiplier is not None
         if count == 1 and not noisy and last.ndim == 1 and (last < 0).sum() == 1:
             return np.array([[int(last.argmin())]])
+        parts = np.repeat(observation.shares, count // len(observation.shares))
+        parts = parts * len(observation.shares) / count
         fits = [
-            _fitted(gradient, means, count, observation.steps)
+            _fitted(gradient, means, parts, observation.steps)
             for means in self._averages(observation)
         ]
-        counts, _ = min(fits, key=lambda fit: fit[1])
-        found = [np.repeat(self._known, counts)]
+        labels, _ = min(fits, key=lambda fit: fit[1])
+        found = [self._known[labels]]
         classes = self._background.architecture.classes
         if observation.steps > 1 and not noisy and len(last) == classes:
             population = np.bincount(self._background.population.labels, minlength=classes)
@@ -90,17 +94,26 @@ class LabelReader:
 
 
 def _fitted(
-    gradient: Weights, means: Sequence[Weights], count: int, steps: int
+    gradient: Weights, means: Sequence[Weights], parts: NDArray[np.float64], steps: int
 ) -> tuple[NDArray[np.int64], float]:
-    """Return counts of each class, and their squared distance less the observed one's square."""
+    """Return each record's class, and their squared distance less the observed one's square.
+
+    Args:
+        gradient: Observed.
+        means: What a record of each class sends on average.
+        parts: Of each record in the observed mean; the largest gets its class first.
+        steps: In the observed sum.
+    """
     gram = np.array([[_dot(a, b) for b in means] for a in means])
     seen = np.array([_dot(gradient, mean) for mean in means]) / steps
-    counts, part = np.zeros(len(means), dtype=np.int64), 1 / count
-    for _ in range(count):
-        worse = part * (gram @ counts) + part * np.diag(gram) / 2
-        counts[int((seen - worse).argmax())] += 1
-    shares = part * counts
-    return counts, float(shares @ gram @ shares - 2 * seen @ shares)
+    shares, labels = np.zeros(len(means)), np.zeros(len(parts), dtype=np.int64)
+    for place in np.argsort(-parts, kind="stable"):
+        worse = gram @ shares + parts[place] * np.diag(gram) / 2
+        labels[place] = int((seen - worse).argmax())
+        shares[labels[place]] += parts[place]
+    if parts.min() == parts.max():
+        labels.sort()
+    return labels, float(shares @ gram @ shares - 2 * seen @ shares)
 
 
 def _dot(a: Weights, b: Weights) -> float:
