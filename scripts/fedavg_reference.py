@@ -22,8 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from attacks.inversion.fedavg import FedAvgInversion
-from attacks.inversion.inverting_gradients import CosineMatching
+from attacks.inversion.fedavg import FedAvgInversion, smooth_matching
 from attacks.inversion.labels.reader import LabelReader
 from audit.core.guesses import ReconstructionGuess
 from audit.core.randomness import named_generator
@@ -112,7 +111,7 @@ def main() -> None:
     parser.add_argument("--orders", nargs="+", default=["known", "unknown", "naive"])
     parser.add_argument("--victims", type=int, default=6, help="Updates.")
     parser.add_argument("--iterations", type=int, default=300)
-    parser.add_argument("--deals", type=int, default=16)
+    parser.add_argument("--deals", type=int, default=2)
     parser.add_argument("--restarts", type=int, default=1)
     parser.add_argument("--model", default="scripts.inversion_reference:reference_cnn")
     parser.add_argument("--told", action="store_true", help="Labels are told, not read.")
@@ -156,7 +155,7 @@ def main() -> None:
             )
             attack = FedAvgInversion(
                 unrolled=order != "naive",
-                solver=CosineMatching(iterations=given.iterations),
+                solver=smooth_matching(given.iterations),
                 restarts=given.restarts,
                 most_records=given.records * given.hospitals,
                 deals=given.deals,

@@ -1,5 +1,6 @@
 """Fixtures that several test folders share: one small trained and attacked run a worker."""
 
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -22,15 +23,26 @@ def _own_ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The smoke configuration, trained and attacked once; tests must not change it."""
+    """The smoke configuration, trained and attacked once; tests must not change it.
+
+    Workers side by side share it: the first to need it makes it, another waits.
+    """
     from attacks.attack import Budget
     from audit.core.loading import load_config
     from audit.pipeline.attack import AttackOptions, attack
     from audit.pipeline.train import TrainOptions, train
 
-    out = tmp_path_factory.mktemp("runs") / "smoke"
-    run = train(load_config("smoke"), out, TrainOptions())
-    attack(run, AttackOptions(budget=Budget.QUICK))
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    out, made = shared / "smoke", shared / "smoke-made"
+    with (shared / "smoke-lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            shutil.rmtree(out, ignore_errors=True)
+            run = train(load_config("smoke"), out, TrainOptions())
+            attack(run, AttackOptions(budget=Budget.QUICK))
+            made.touch()
     return out
 
 

@@ -27,6 +27,7 @@ class Layout:
         hospitals: In each set.
         epochs: Dummies of each record: 1 where the order is known or does not matter.
         records: Of each hospital.
+        in_batches: Whether steps are on batches of the records, so that places matter.
         places: The dummy at each place of the hospitals' training, shape (sets, places); None:
             dummies are in their places.
 
@@ -40,6 +41,7 @@ class Layout:
     hospitals: int
     epochs: int
     records: int
+    in_batches: bool = False
     places: Tensor | None = None
 
     @property
@@ -74,6 +76,17 @@ class Layout:
         apart = sums / counts - (sums / counts).mean(dim=2, keepdim=True)
         weighed = apart.square().mean(dim=4) * y.sum(dim=3) / self.records
         return weighed.sum(dim=3).mean(dim=(1, 2))
+
+    @property
+    def among(self) -> int:
+        """Dummies, one after the other, that may change places with each other.
+
+        A hospital has the same records in every epoch: where a record has a dummy for each of
+        several epochs, only those of one hospital and epoch. 0: all take part in every step.
+        """
+        if not self.in_batches:
+            return 0
+        return self.records if self.epochs > 1 else self.dummies
 
     def merged(
         self, records: Tensor, labels: NDArray[np.int64]
@@ -113,7 +126,7 @@ def layout_of(part: Sequence[Observation], *, restarts: int, in_steps: bool) -> 
         return Layout(hospitals=hospitals, epochs=1, records=records)
     if one.order is None:
         epochs = one.steps * one.batch // records
-        return Layout(hospitals=hospitals, epochs=epochs, records=records)
+        return Layout(hospitals=hospitals, epochs=epochs, records=records, in_batches=True)
     orders = np.stack([np.asarray(other.order) for other in part])
     first = np.arange(hospitals)[:, None, None] * records
     places = (orders.argsort(axis=3, kind="stable") + first).reshape(len(part), -1)
@@ -121,6 +134,7 @@ def layout_of(part: Sequence[Observation], *, restarts: int, in_steps: bool) -> 
         hospitals=hospitals,
         epochs=1,
         records=records,
+        in_batches=True,
         places=torch.from_numpy(places.repeat(restarts, axis=0)),
     )
 

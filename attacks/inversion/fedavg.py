@@ -11,6 +11,7 @@ from torch.func import functional_call, grad, vmap
 
 from attacks.attack import CLIP_SLACK, Budget, probe_observations
 from attacks.inversion.dummies import DummyGradients
+from attacks.inversion.exchange import tries
 from attacks.inversion.inverting_gradients import CosineMatching
 from attacks.inversion.problem import Sent
 from attacks.inversion.rounds import (
@@ -128,8 +129,8 @@ class FedAvgInversion:
     Source:
         Dimitrov et al. 2022, arXiv:2206.12395, section 4: the client's training is simulated and
         differentiated; the naive way is the single gradient that they compare with. Differs:
-        labels are read off both ends of the update, not off every step; which label is in which
-        batch is tried; dummies are clipped as the recipe clips.
+        labels are read off both ends of the update, not off every step; dummies change
+        batches (``exchange.Exchange``), and are clipped as the recipe clips.
     """
 
     unrolled: bool
@@ -191,7 +192,8 @@ class FedAvgInversion:
     def _round_work(self, size: ProbeSize) -> Work:
         uses = size.uses if self.unrolled else size.in_all
         each, steps = self.solver.iterations, size.steps if self.unrolled else 1
-        return Work.of(searches=1, iterations=each, uses=uses, calls=each * steps)
+        tried = tries(each, size.uses) if self.unrolled and size.batch else 0
+        return Work.of(searches=1, iterations=each, uses=uses, calls=each * steps, tries=tried)
 
     def work(self, background: Background, sizes: Sequence[ProbeSize]) -> Work:
         """Return what probes cost (``work.Searching``); rounds: ``training_work``."""
@@ -247,6 +249,14 @@ def _naive(background: Background, one: Observation) -> Sent:
     return DummyGradients(background, one.weights)
 
 
+def smooth_matching(iterations: int) -> CosineMatching:
+    """Return how dummies are fitted to updates: much total variation at first.
+
+    With few details dummies find their batches sooner (``exchange.Exchange``).
+    """
+    return CosineMatching(iterations=iterations, total_variation=0.05, smooth_first=20.0)
+
+
 def unrolled(budget: Budget) -> FedAvgInversion:
     """Return the attack that imitates local training."""
     return _at(budget, imitates=True)
@@ -259,13 +269,13 @@ def naive(budget: Budget) -> FedAvgInversion:
 
 def _at(budget: Budget, *, imitates: bool) -> FedAvgInversion:
     iterations, restarts, most, deals, numbers = {
-        Budget.QUICK: (100, 1, 4, 4, 0.0),
-        Budget.STANDARD: (300, 2, 16, 16, MOST_NUMBERS),
-        Budget.THOROUGH: (1000, 4, 48, 64, 20 * MOST_NUMBERS),
+        Budget.QUICK: (100, 1, 4, 2, 0.0),
+        Budget.STANDARD: (300, 2, 16, 4, MOST_NUMBERS),
+        Budget.THOROUGH: (1000, 4, 48, 16, 20 * MOST_NUMBERS),
     }[budget]
     return FedAvgInversion(
         unrolled=imitates,
-        solver=CosineMatching(iterations=iterations),
+        solver=smooth_matching(iterations),
         restarts=restarts,
         most_records=most,
         deals=deals,

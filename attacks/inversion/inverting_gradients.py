@@ -1,16 +1,21 @@
 """Inverting gradients: dummies whose gradient points the same way, and which look like images."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from attacks.attack import Budget
+from attacks.inversion.exchange import Exchange, reordered
 from attacks.inversion.problem import Problem, Solution
 from attacks.inversion.search import Search, SearchedInversion, image_like, single_step
 
 MILESTONES = (3 / 8, 5 / 8, 7 / 8)
 """Parts of the iterations after which the step is a tenth of before."""
+
+
+SMOOTH = 0.7
+"""Part of the iterations after which total variation has its last weight."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +28,8 @@ class CosineMatching:
         total_variation: Weight of the mean absolute difference of neighbouring pixels, as a part of
             the range, without noise.
         noisy_total_variation: The same under DP noise.
+        smooth_first: Times as large that weight is at first; it falls geometrically until
+            ``SMOOTH`` of the iterations are over.
         agreement: Weight of the epochs' disagreement where local training is in mini-batches of an
             unknown order (``batch_order.Layout``), as a part of the squared range.
 
@@ -36,6 +43,7 @@ class CosineMatching:
     step: float = 0.1
     total_variation: float = 0.01
     noisy_total_variation: float = 0.1
+    smooth_first: float = 1.0
     agreement: float = 1.0
 
     def solve(self, problem: Problem) -> Solution:
@@ -45,26 +53,40 @@ class CosineMatching:
         weight = self.noisy_total_variation if problem.noise else self.total_variation
         lengths = problem.targets.norm(dim=1)
 
-        def loss(records: Tensor) -> Tensor:
+        def loss(problem: Problem, records: Tensor, smooth: float = 1.0) -> Tensor:
             sent = problem.gradients(records)
             scale = (sent.norm(dim=1) * lengths).clamp(min=1e-30)
             found = 1 - (sent * problem.targets).sum(dim=1) / scale
-            total: Tensor = found + weight * _variation(records) / span if images else found
-            return total + self.agreement * problem.disagreement(records) / span**2
+            rough = smooth * weight * _variation(records) / span if images else 0.0
+            apart = self.agreement * problem.disagreement(records) / span**2
+            total: Tensor = found + rough + apart
+            return total
 
         records = (low + span * problem.start).requires_grad_()
         optimizer = torch.optim.Adam([records], lr=self.step * span)
         falls = [int(self.iterations * part) for part in MILESTONES]
         schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, falls, 0.1)
-        for _ in range(self.iterations):
-            (slope,) = torch.autograd.grad(loss(records).sum(), records)
+        exchange = Exchange(problem.layout, self.iterations)
+        for done in range(self.iterations):
+            if exchange.due(done):
+                order = exchange.best(problem, records, loss)
+                problem = replace(problem, labels=reordered(problem.labels, order))
+                state = optimizer.state[records]
+                with torch.no_grad():
+                    for values in (records, state["exp_avg"], state["exp_avg_sq"]):
+                        values.copy_(reordered(values, order))
+            left = max(0.0, 1 - done / (SMOOTH * self.iterations))
+            (slope,) = torch.autograd.grad(
+                loss(problem, records, self.smooth_first**left).sum(), records
+            )
             records.grad = slope.sign()
             optimizer.step()
             schedule.step()
             with torch.no_grad():
                 records.clamp_(low, high)
         with torch.no_grad():
-            return Solution(records=records.detach(), losses=loss(records))
+            losses = loss(problem, records)
+        return Solution(records=records.detach(), losses=losses, labels=problem.labels)
 
 
 def _variation(records: Tensor) -> Tensor:

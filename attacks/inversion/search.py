@@ -12,8 +12,9 @@ from attacks.attack import NOT_FINITE, finite, gradient_of, probe_observations, 
 from attacks.inversion.batch_order import Layout, dealt, layout_of
 from attacks.inversion.controls import randomised
 from attacks.inversion.dummies import DummyGradients, reachable
+from attacks.inversion.exchange import tries
 from attacks.inversion.labels.reader import LabelReader
-from attacks.inversion.problem import Problem, Sent, Solver
+from attacks.inversion.problem import Problem, Sent, Solution, Solver
 from attacks.inversion.work import NOTHING, ProbeSize, Work
 from audit.core.errors import ViewError
 from audit.core.guesses import Reconstruction, ReconstructionGuess
@@ -145,7 +146,11 @@ class Search:
                 # Observations of one kind are searched together: their calls count once.
                 calls = by.iterations * steps if sets and size not in begun else 0
                 total += Work.of(
-                    searches=2 * sets, iterations=by.iterations, uses=uses, calls=calls
+                    searches=2 * sets,
+                    iterations=by.iterations,
+                    uses=uses,
+                    calls=calls,
+                    tries=tries(by.iterations, size.uses) if in_steps and size.batch else 0,
                 )
             begun.add(size)
         return total
@@ -181,9 +186,10 @@ class Search:
                 labels = dealt(labels, layout, rng=rng)
             problem = self._problem(part, background, sent, layout=layout, labels=labels, rng=rng)
             if self.screen is not None and deals > self.restarts:
-                losses = self.screen.solve(problem).losses.view(len(part), deals)
+                screened = self.screen.solve(problem)
+                losses = screened.losses.view(len(part), deals)
                 best = losses.nan_to_num(torch.inf).argsort(dim=1)[:, : self.restarts].numpy()
-                tried = labels.reshape(len(part), deals, -1)
+                tried = _kinds(screened, labels).reshape(len(part), deals, -1)
                 labels = np.take_along_axis(tried, best[..., None], 1).reshape(best.size, -1)
                 layout = layout_of(part, restarts=self.restarts, in_steps=in_steps)
                 problem = self._problem(
@@ -227,8 +233,7 @@ class Search:
     ) -> Iterator[Reconstruction | None]:
         """Yield of each observation the restart with the smallest loss, or None."""
         found = solver.solve(problem)
-        if found.labels is not None:
-            labels = found.labels.argmax(dim=2).numpy()
+        labels = _kinds(found, labels)
         shape = (len(part), self.restarts)
         each = found.records.reshape(*shape, *problem.start.shape[1:])
         kinds = labels.reshape(*shape, -1)
@@ -309,6 +314,11 @@ def _alike(observations: Sequence[Observation]) -> Iterator[list[Observation]]:
             same = [one for one in rest if _equal(one.weights, first)]
             yield same
             rest = [one for one in rest if not _equal(one.weights, first)]
+
+
+def _kinds(found: Solution, given: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the labels of a solution: those that it fitted or dealt anew, or the given ones."""
+    return given if found.labels is None else found.labels.argmax(dim=2).numpy()
 
 
 def _equal(a: object, b: object) -> bool:

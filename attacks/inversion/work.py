@@ -45,15 +45,17 @@ class Work:
             in double precision counts twice.
         calls: Times that gradients are asked for, one after the other: searches that run together
             ask once, local steps each for themselves.
+        plain: Gradients of a dummy record that are not differentiated again, over all searches.
     """
 
     searches: int
     iterations: int
     passes: int
     calls: int
+    plain: int = 0
 
     @classmethod
-    def of(cls, *, searches: int, iterations: int, uses: int, calls: int) -> "Work":
+    def of(cls, *, searches: int, iterations: int, uses: int, calls: int, tries: int = 0) -> "Work":
         """Return the work of like searches.
 
         Args:
@@ -61,9 +63,16 @@ class Work:
             iterations: Of each.
             uses: Gradients of single records in an iteration.
             calls: As of all of them.
+            tries: Times in each search that a set's gradient is taken only to compare.
         """
         total = searches * iterations
-        return cls(searches=searches, iterations=total, passes=total * uses, calls=calls)
+        return cls(
+            searches=searches,
+            iterations=total,
+            passes=total * uses,
+            calls=calls,
+            plain=searches * tries * uses,
+        )
 
     def __add__(self, other: "Work") -> "Work":
         return Work(
@@ -71,6 +80,7 @@ class Work:
             iterations=self.iterations + other.iterations,
             passes=self.passes + other.passes,
             calls=self.calls + other.calls,
+            plain=self.plain + other.plain,
         )
 
 

@@ -25,6 +25,9 @@ from training.plan import probe_sessions
 TIMED = 64
 """Records of the timed iteration: about as many as searches take at a time."""
 
+PLAIN = 0.5
+"""Cost of a gradient that is not differentiated again, as a part of one that is."""
+
 
 def inversion_cost(
     run: RunDirectory, config: Config, tasks: Sequence[Task], budget: Budget
@@ -68,7 +71,8 @@ def inversion_cost(
                 parameters=rate.parameters,
             )
         total = total + work
-        seconds += work.passes * rate.of_pass + work.calls * rate.of_call
+        differentiated = work.passes + PLAIN * work.plain
+        seconds += differentiated * rate.of_pass + work.calls * rate.of_call
         parameters = max(parameters, rate.parameters)
     return _sentence(total, seconds, parameters) if total.searches else None
 

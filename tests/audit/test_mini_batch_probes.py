@@ -43,9 +43,9 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     report = attack(run, AttackOptions(only=only, **options))
     assert not report.failed
     (said,) = told[0]
-    # Unrolled: 6 single updates of 4 records, as many random gradients, and for each 4 deals of
+    # Unrolled: 6 single updates of 4 records, as many random gradients, and for each 2 deals of
     # labels beside the one search. The sums of 12 are too large. Naive: one search each.
-    assert "gradient inversion: 72 searches" in said and "iterations" in said
+    assert "gradient inversion: 48 searches" in said and "iterations" in said
     attack(run, AttackOptions(only=only, **options))
     assert told[1] == []
     return out

@@ -9,22 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
+from forked import audit
 from jsonschema import Draft202012Validator
 
 from audit.core.scores import Outcome
-
-
-def audit(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "audit", *arguments],
-        cwd=cwd,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-
 
 TINY = (
     "-o", "privacy.epsilons=[4]", "-o", "schedule.rounds=2", "-o", "schedule.local_steps=1",

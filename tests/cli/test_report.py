@@ -5,7 +5,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from test_cli import audit
+from forked import audit
 
 from audit.formats.files import read_json, write_json
 
