@@ -11,6 +11,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -94,17 +95,27 @@ def execute(
             for _ in _perform(work, group, store):
                 done(1)
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        min(workers, len(groups)), mp_context=context, initializer=_follow_parent
-    ) as pool:
+    with processes(min(workers, len(groups))) as pool:
         futures = [pool.submit(_performed, work, group, store) for group in groups]
+        for future in as_completed(futures):
+            done(future.result())
+
+
+@contextmanager
+def processes(count: int) -> Iterator[ProcessPoolExecutor]:
+    """Give worker processes, which start when they are needed.
+
+    They leave an interrupt to this process, and end with it. Where the block ends by an exception
+    they end at once, in the middle of what they do.
+    """
+    others = set(multiprocessing.active_children())
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(count, mp_context=context, initializer=_follow_parent) as pool:
         try:
-            for future in as_completed(futures):
-                done(future.result())
+            yield pool
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            for child in multiprocessing.active_children():  # in the middle of a job: minutes
+            for child in set(multiprocessing.active_children()) - others:
                 child.terminate()
                 child.join()
             raise

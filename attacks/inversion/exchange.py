@@ -85,14 +85,14 @@ class Exchange:
 
 
 def tries(iterations: int, dummies: int) -> int:
-    """Return how many exchanges a search tries at most.
+    """Return how many gradients a search takes at most to compare places.
 
     Args:
         iterations: Of the search.
         dummies: Of a set; those of all epochs count.
     """
     exchanges = max(0, int(np.ceil(UNTIL * iterations / EVERY)) - 1)
-    return exchanges * min(AT_ONCE, comb(dummies, 2))
+    return exchanges * (1 + min(AT_ONCE, comb(dummies, 2)))
 
 
 def reordered(values: Tensor, order: Tensor) -> Tensor:

@@ -250,11 +250,11 @@ def _naive(background: Background, one: Observation) -> Sent:
 
 
 def smooth_matching(iterations: int) -> CosineMatching:
-    """Return how dummies are fitted to updates: much total variation at first.
+    """Return how dummies are fitted to updates of several steps.
 
-    With few details dummies find their batches sooner (``exchange.Exchange``).
+    Smoother than to those of one: what is told of each record is less.
     """
-    return CosineMatching(iterations=iterations, total_variation=0.05, smooth_first=20.0)
+    return CosineMatching(iterations=iterations, total_variation=0.05)
 
 
 def unrolled(budget: Budget) -> FedAvgInversion:

@@ -28,14 +28,15 @@ class CosineMatching:
         total_variation: Weight of the mean absolute difference of neighbouring pixels, as a part of
             the range, without noise.
         noisy_total_variation: The same under DP noise.
-        smooth_first: Times as large that weight is at first; it falls geometrically until
-            ``SMOOTH`` of the iterations are over.
+        first_total_variation: The weight at first, if it is larger; from there it falls
+            geometrically until ``SMOOTH`` of the iterations are over.
         agreement: Weight of the epochs' disagreement where local training is in mini-batches of an
             unknown order (``batch_order.Layout``), as a part of the squared range.
 
     Source:
         Geiping et al. 2020, arXiv:2003.14053, section 4, equation 4, and appendix: signed Adam with
-        a step of 0.1 that falls tenfold after 3/8, 5/8 and 7/8 of the iterations. Differs: where
+        a step of 0.1 that falls tenfold after 3/8, 5/8 and 7/8 of the iterations. Differs: total
+        variation weighs more at first, so that dummies are blurred before they are sharp; where
         the recipe clips each record's gradient, so are the dummies'.
     """
 
@@ -43,7 +44,7 @@ class CosineMatching:
     step: float = 0.1
     total_variation: float = 0.01
     noisy_total_variation: float = 0.1
-    smooth_first: float = 1.0
+    first_total_variation: float = 1.0
     agreement: float = 1.0
 
     def solve(self, problem: Problem) -> Solution:
@@ -53,11 +54,11 @@ class CosineMatching:
         weight = self.noisy_total_variation if problem.noise else self.total_variation
         lengths = problem.targets.norm(dim=1)
 
-        def loss(problem: Problem, records: Tensor, smooth: float = 1.0) -> Tensor:
+        def loss(problem: Problem, records: Tensor, smooth: float = weight) -> Tensor:
             sent = problem.gradients(records)
             scale = (sent.norm(dim=1) * lengths).clamp(min=1e-30)
             found = 1 - (sent * problem.targets).sum(dim=1) / scale
-            rough = smooth * weight * _variation(records) / span if images else 0.0
+            rough = smooth * _variation(records) / span if images else 0.0
             apart = self.agreement * problem.disagreement(records) / span**2
             total: Tensor = found + rough + apart
             return total
@@ -76,9 +77,8 @@ class CosineMatching:
                     for values in (records, state["exp_avg"], state["exp_avg_sq"]):
                         values.copy_(reordered(values, order))
             left = max(0.0, 1 - done / (SMOOTH * self.iterations))
-            (slope,) = torch.autograd.grad(
-                loss(problem, records, self.smooth_first**left).sum(), records
-            )
+            smooth = max(weight, self.first_total_variation) ** left * weight ** (1 - left)
+            (slope,) = torch.autograd.grad(loss(problem, records, smooth).sum(), records)
             records.grad = slope.sign()
             optimizer.step()
             schedule.step()

@@ -2,6 +2,7 @@
 
 from attacks.attack import Budget
 from audit.cli.progress import attack_progress
+from audit.executor import processors
 from audit.pipeline.attack import AttackOptions, AttackReport, attack
 from audit.store.run import RunDirectory
 
@@ -26,5 +27,6 @@ def attack_run(
                 progress=progress.started,
                 trained=progress.trained,
                 controls=controls,
+                workers=processors(),
             ),
         )

@@ -13,6 +13,7 @@ from rich.progress import (
 )
 
 from audit.cli.options import stderr
+from audit.executor import processors
 from audit.pipeline.train import Watcher
 
 
@@ -50,7 +51,7 @@ class AttackProgress:
 
     def planned(self, count: int, costs: list[str]) -> None:
         """Say how many attacks will run, and what the federations that they need cost."""
-        self._bars.console.print(f"attacking: {count} attacks, one after the other")
+        self._bars.console.print(f"attacking: {count} attacks, up to {processors()} at a time")
         for cost in costs:
             self._bars.console.print(f"attacking: {cost}", soft_wrap=True, highlight=False)
         self._task = self._bars.add_task("attacks", total=count, note="")

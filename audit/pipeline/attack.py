@@ -1,9 +1,7 @@
 """`audit attack`: views, guesses and scores for every finished cell of a run."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attacks.attack import Budget
@@ -21,17 +19,15 @@ from audit.core.errors import (
     MissingEvidenceError,
     ViewError,
 )
-from audit.core.guesses import Guess
 from audit.core.scores import Outcome, Score
-from audit.core.views import QueryView
-from audit.formats.files import read_json, sha256_of, write_json
-from audit.formats.guesses import read_guess, write_guess
+from audit.formats.files import sha256_of, write_json
 from audit.pipeline.audit_cells import EFFORT, AuditCells, AuditEffort
 from audit.pipeline.code import code_digest
 from audit.pipeline.grading import Grader, metrics_of
+from audit.pipeline.guessing import AttackFailedError, Guesses, guesses
 from audit.pipeline.hospital_cells import FEDERATIONS, HospitalCells
 from audit.pipeline.inversion_cost import inversion_cost
-from audit.pipeline.leakage import Task, guess_stream, keep_scores, summarise
+from audit.pipeline.leakage import Task, keep_scores, summarise
 from audit.pipeline.record_cells import RecordCells
 from audit.pipeline.references import ReferenceTrainer
 from audit.pipeline.table import write_table
@@ -61,6 +57,7 @@ class AttackOptions:
         progress: Told of each attack before it runs.
         trained: Told of what, of which cell, how many federations came in, and of how many.
         controls: Whether each attack that measured something is run on its positive control.
+        workers: Processes that make guesses side by side, where those are many; 1: this one.
         fault: What is broken in the hospitals of audit cells; positive controls only.
         effort: Audit cells, whatever the budget; None: the budget's.
     """
@@ -72,6 +69,7 @@ class AttackOptions:
     progress: Callable[[str], None] = lambda _: None
     trained: Callable[[str, str, int, int], None] = lambda _what, _cell, _count, _total: None
     controls: bool = False
+    workers: int = 1
     fault: Fault | None = None
     effort: AuditEffort | None = None
 
@@ -160,18 +158,27 @@ class _Attacks:
     def run(self) -> AttackReport:
         """Run all tasks; scores are written after each cell, so an interrupt loses one cell."""
         checks = self._controls.cost() if self._controls else None
-        self._options.planned(len(self._tasks), [*self._cost(), *([checks] if checks else [])])
-        for cell in self._config.cells:
-            tasks = [task for task in self._tasks if task.cell.id == cell.id]
-            if tasks:
-                views = self._views(cell, tasks)
-                scores = [score for task in tasks for score in self._perform(task, views)]
-                keep_scores(self._run, self._config, scores)
-                keep_audits(self._run, self._config, self._audits)
-                self._summarise(cell)
+        options = self._options
+        with guesses(self._run, self._config, options.budget, workers=options.workers) as made:
+            costs = [*self._cost(made), *([checks] if checks else [])]
+            options.planned(len(self._tasks), costs)
+            for cell in self._config.cells:
+                self._attack(cell, made)
         write_table(self._run)
         self._run.event("attacked", budget=self._options.budget.value, failed=len(self._failed))
         return AttackReport(failed=self._failed, unscored=self._unscored, controls=self._checked())
+
+    def _attack(self, cell: CellConfig, made: Guesses) -> None:
+        """Run the tasks of a cell, and keep what they show."""
+        tasks = [task for task in self._tasks if task.cell.id == cell.id]
+        if not tasks:
+            return
+        views = self._views(cell, tasks)
+        made.begin(tasks, views)
+        scores = [score for task in tasks for score in self._perform(task, views, made)]
+        keep_scores(self._run, self._config, scores)
+        keep_audits(self._run, self._config, self._audits)
+        self._summarise(cell)
 
     def _checked(self) -> list[ControlRecord]:
         """Run every attack that measured something on its positive control."""
@@ -192,7 +199,7 @@ class _Attacks:
         )
         return records
 
-    def _cost(self) -> list[str]:
+    def _cost(self, made: Guesses) -> list[str]:
         """Say what references, audit cells and inversion will cost.
 
         What stops references and audit cells is said per attack.
@@ -207,18 +214,9 @@ class _Attacks:
                 cost = f"no {need}: {error}"
             if cost is not None:
                 said.append(cost)
-        new = [task for task in self._tasks if not self._guessed(task)]
+        new = [t for t in self._tasks if needed(t.entry) is not None or not made.kept(t, ())]
         searched = inversion_cost(self._run, self._config, new, self._options.budget)
         return [*said, searched] if searched is not None else said
-
-    def _guessed(self, task: Task) -> bool:
-        """Say whether a task that needs nothing trained has its guess already."""
-        path = self._folder(task) / "result.json"
-        if needed(task.entry) is not None or not path.exists():
-            return False
-        views = CellViews(self._run, self._config, task.cell, {})
-        result = read_json(path)
-        return bool(result.get("guessed")) and result.get("key") == self._key(task, views)
 
     def _views(self, cell: CellConfig, tasks: list[Task]) -> CellViews:
         """Train what a cell's attacks need; if that fails, only those fail."""
@@ -248,14 +246,14 @@ class _Attacks:
             return
         summarise(self._run, self._config, cell, truth, self._recording)
 
-    def _perform(self, task: Task, views: CellViews) -> list[Score]:
+    def _perform(self, task: Task, views: CellViews, made: Guesses) -> list[Score]:
         """Guess, score, and write both; what went wrong becomes the outcome of every metric."""
         self._options.progress(task.name)
         origin = Origin(cell=task.cell.id, adversary=task.adversary.value, attack=task.entry.id)
         guessed, outcome, reason, queries = False, Outcome.EXECUTED, None, None
         audit: AuditRecord | None = None
         try:
-            guess, queries = self._guess(task, views)
+            guess, queries = made.guess(task, views)
             guessed = True
             graded = self._grader.grade(task, origin, guess, views)
             scores, audit = graded.scores, graded.audit
@@ -265,7 +263,9 @@ class _Attacks:
         except IntegrityError:
             raise
         except Exception as error:
-            outcome, reason = Outcome.FAILED, f"{type(error).__name__}: {error}"
+            said = isinstance(error, AttackFailedError)
+            reason = str(error) if said else f"{type(error).__name__}: {error}"
+            outcome = Outcome.FAILED
             self._failed[task.name] = reason
         if reason is not None:
             scores, audit = unmeasured(origin, metrics_of(task.entry), outcome, reason), None
@@ -273,10 +273,10 @@ class _Attacks:
             self._ran.add((task.adversary, task.entry.id))
         self._audits[f"{task.cell.id}/{task.adversary.value}/{task.entry.id}"] = audit
         write_json(
-            self._folder(task) / "result.json",
+            task.folder(self._run) / "result.json",
             {
                 "schema": RESULT_SCHEMA,
-                "key": self._key(task, views),
+                "key": made.key(task, views.keys(task)),
                 "recording": self._recording,
                 "guessed": guessed,
                 "queries": queries,
@@ -293,36 +293,6 @@ class _Attacks:
             },
         )
         return scores
-
-    def _folder(self, task: Task) -> Path:
-        return self._run.attack_folder(task.cell.id, task.adversary.value, task.entry.id)
-
-    def _guess(self, task: Task, views: CellViews) -> tuple[Guess, int | None]:
-        """Return the guess made before for the same key, or a new one, and its oracle queries."""
-        path = self._folder(task) / "result.json"
-        if path.exists():
-            result = read_json(path)
-            if result.get("key") == self._key(task, views) and result.get("guessed"):
-                return read_guess(path.parent), result.get("queries")
-        attack = task.entry.build(self._options.budget)
-        view = views.view(task)
-        asked = view.oracle.queries if isinstance(view, QueryView) else 0
-        guess = attack.guess(view, guess_stream(self._config.seed, task.name))
-        write_guess(path.parent, guess)
-        queries = view.oracle.queries - asked if isinstance(view, QueryView) else None
-        return guess, queries
-
-    def _key(self, task: Task, views: CellViews) -> str:
-        """Hash everything that shaped a guess."""
-        parts = (
-            self._recording,
-            *views.keys(task),
-            task.name,
-            self._options.budget.value,
-            str(self._config.seed),
-            code_digest("attacks", "audit.disclosure", "training"),
-        )
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def _controls(options: AttackOptions, tasks: Sequence[Task]) -> "Controls | None":

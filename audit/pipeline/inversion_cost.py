@@ -137,6 +137,6 @@ def _sentence(work: Work, seconds: float, parameters: int) -> str:
     return (
         f"gradient inversion: {work.searches:,} searches (those on random gradients among them), "
         f"{work.iterations:,} iterations, {work.passes:,} gradients of a dummy record on up to "
-        f"{parameters:,} parameters: about {spoken_duration(seconds)} on this machine by one timed "
+        f"{parameters:,} parameters: about {spoken_duration(seconds)} of one core by one timed "
         "iteration, less where a search ends early or its guess is kept from before"
     )

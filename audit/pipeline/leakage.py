@@ -42,6 +42,10 @@ class Task:
         """For people, and for the names of random streams."""
         return f"{self.cell.id}/{self.adversary.value}/{self.entry.id}"
 
+    def folder(self, run: RunDirectory) -> Path:
+        """Return where its guess and result lie."""
+        return run.attack_folder(self.cell.id, self.adversary.value, self.entry.id)
+
 
 def guess_stream(seed: int, task: str) -> np.random.Generator:
     """Return the stream from which an attack draws.

@@ -60,7 +60,8 @@ class CellViews:
     def __init__(
         self, run: RunDirectory, config: Config, cell: CellConfig, made: Mapping[Need, Made]
     ) -> None:
-        self._run, self._config, self._cell, self._made = run, config, cell, made
+        self._run, self._config, self._cell = run, config, cell
+        self.made = made
         self._built: dict[tuple[Adversary, tuple[str, ...], bool, Canary | None], View] = {}
 
     @cached_property
@@ -70,7 +71,12 @@ class CellViews:
     def keys(self, task: Task) -> tuple[str, ...]:
         """Return the keys of the federations that a task's attack needs."""
         need = needed(task.entry)
-        return self._made[need].keys if need is not None else ()
+        return self.made[need].keys if need is not None else ()
+
+    def failure(self, task: Task) -> Exception | None:
+        """Return what stopped the federations that a task's attack needs; None: nothing did."""
+        need = needed(task.entry)
+        return self.made[need].failure if need is not None else None
 
     def view(self, task: Task) -> View:
         """Return the view of a task's adversary, with what its attack needs.
@@ -78,8 +84,7 @@ class CellViews:
         Raises:
             Exception: What stopped that from being trained.
         """
-        need = needed(task.entry)
-        if need is not None and (failure := self._made[need].failure) is not None:
+        if (failure := self.failure(task)) is not None:
             raise failure
         hides = task.entry.family is Family.ATTRIBUTE
         key = task.adversary, self.keys(task), hides, task.entry.canary

@@ -22,14 +22,13 @@ def size_of(one) -> ProbeSize:
 
 
 @pytest.fixture
-def computed(monkeypatch) -> list[tuple[int, int]]:
-    """Sets and uses of each gradient that a search differentiates."""
-    seen: list[tuple[int, int]] = []
+def computed(monkeypatch) -> list[tuple[int, bool]]:
+    """Sets of each gradient that a search takes, and whether it is differentiated."""
+    seen: list[tuple[int, bool]] = []
     whole = Problem.gradients
 
     def gradients(problem, records):
-        if torch.is_grad_enabled():
-            seen.append((len(records), problem.layout.dummies))
+        seen.append((len(records), torch.is_grad_enabled()))
         return whole(problem, records)
 
     monkeypatch.setattr(Problem, "gradients", gradients)
@@ -67,11 +66,15 @@ def test_a_search_makes_the_iterations_that_it_declares(attack, made, computed):
     view, _ = probes.made(updates=3, **made)
     declared = attack.work(view.background, [size_of(one) for one in view.probes])
     attack.guess(view, named_generator(1, "work"))
-    assert sum(sets for sets, _ in computed) == declared.iterations
+    assert sum(sets for sets, again in computed if again) == declared.iterations
     uses = size_of(view.probes[0]).in_all
     if getattr(attack, "unrolled", False):
         uses *= 2  # epochs
     assert declared.passes == declared.iterations * uses
+    # Besides those that are declared, each search takes its last loss, or two.
+    compared = sum(sets for sets, again in computed if not again)
+    assert compared <= declared.plain // uses + 2 * declared.searches
+    assert (declared.plain > 0) is (compared > 2 * declared.searches)
 
 
 def test_what_is_skipped_costs_nothing():

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from audit.core.parcel import Parcel
-from audit.executor import Job, Store, execute
+from audit.executor import Job, Store, execute, processes
 
 
 def square(payloads: Sequence[float]) -> Iterator[Parcel]:
@@ -116,3 +116,21 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     while any(Path(f"/proc/{pid}").exists() for pid in workers) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
+
+
+def test_what_goes_wrong_in_one_pool_leaves_another_one_alone(tmp_path: Path) -> None:
+    with processes(1) as pool:
+        first = pool.submit(os.getpid).result()
+        with pytest.raises(ValueError, match="negative"):
+            execute(jobs(-1.0, -2.0), square, Store(folder=tmp_path), workers=2, batch=1)
+        assert pool.submit(os.getpid).result() == first
+
+
+def test_an_error_ends_workers_in_the_middle_of_a_job() -> None:
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), processes(2) as pool:
+        for _ in range(4):
+            pool.submit(time.sleep, 60)
+        time.sleep(0.5)
+        raise KeyboardInterrupt
+    assert time.monotonic() - begun < 30
