@@ -50,8 +50,6 @@ def test_processes_side_by_side_make_the_same_guesses(trained: Path, run_copy: P
         assert (run_copy / guess).exists() is result["guessed"]
         if result["guessed"]:
             assert (run_copy / guess).read_bytes() == (trained / guess).read_bytes()
-    refused = {r["reason"] for r in found.values() if r["attack"] == "tabular"}
-    assert all("images" in reason for reason in refused)
 
 
 def test_few_guesses_are_made_here(run_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
