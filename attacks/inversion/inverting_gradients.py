@@ -28,8 +28,8 @@ class CosineMatching:
         total_variation: Weight of the mean absolute difference of neighbouring pixels, as a part of
             the range, without noise.
         noisy_total_variation: The same under DP noise.
-        first_total_variation: The weight at first, if it is larger; from there it falls
-            geometrically until ``SMOOTH`` of the iterations are over.
+        first_total_variation: The weight at first without noise, if it is larger; from there it
+            falls geometrically until ``SMOOTH`` of the iterations are over.
         agreement: Weight of the epochs' disagreement where local training is in mini-batches of an
             unknown order (``batch_order.Layout``), as a part of the squared range.
 
@@ -52,6 +52,7 @@ class CosineMatching:
         low, high = problem.background.record_range
         span, images = high - low, image_like(problem.background)
         weight = self.noisy_total_variation if problem.noise else self.total_variation
+        first = weight if problem.noise else max(weight, self.first_total_variation)
         lengths = problem.targets.norm(dim=1)
 
         def loss(problem: Problem, records: Tensor, smooth: float = weight) -> Tensor:
@@ -77,7 +78,7 @@ class CosineMatching:
                     for values in (records, state["exp_avg"], state["exp_avg_sq"]):
                         values.copy_(reordered(values, order))
             left = max(0.0, 1 - done / (SMOOTH * self.iterations))
-            smooth = max(weight, self.first_total_variation) ** left * weight ** (1 - left)
+            smooth = first**left * weight ** (1 - left)
             (slope,) = torch.autograd.grad(loss(problem, records, smooth).sum(), records)
             records.grad = slope.sign()
             optimizer.step()
