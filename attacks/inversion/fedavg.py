@@ -254,7 +254,7 @@ def smooth_matching(iterations: int) -> CosineMatching:
 
     Smoother than to those of one: what is told of each record is less.
     """
-    return CosineMatching(iterations=iterations, total_variation=0.05)
+    return CosineMatching(iterations=iterations, total_variation=0.02)
 
 
 def unrolled(budget: Budget) -> FedAvgInversion:
