@@ -11,7 +11,7 @@ from pathlib import Path
 from attacks.attack import Budget
 from attacks.registry import ATTACKS
 from audit.core.adversaries import Adversary
-from audit.core.config import Config
+from audit.core.config import CellConfig, Config
 from audit.core.errors import AuditError
 from audit.core.guesses import Guess
 from audit.core.views import QueryView
@@ -153,8 +153,7 @@ def _make(
 
 def _in_worker(cell: _Cell, adversary: Adversary, attack: str, budget: Budget) -> int | None:
     """Make a guess in a worker process; return its oracle queries."""
-    run, config, views = _opened(cell)
-    of = next(one for one in config.cells if one.id == cell.cell)
+    run, config, of, views = _opened(cell)
     task = Task(cell=of, adversary=adversary, entry=ATTACKS[attack])
     try:
         return _make(run, config, task, views, budget)[1]
@@ -165,10 +164,10 @@ def _in_worker(cell: _Cell, adversary: Adversary, attack: str, budget: Budget) -
 
 
 @lru_cache(maxsize=1)
-def _opened(cell: _Cell) -> tuple[RunDirectory, Config, CellViews]:
-    """Return a run and the views of one of its cells, which the cell's attacks share."""
+def _opened(cell: _Cell) -> tuple[RunDirectory, Config, CellConfig, CellViews]:
+    """Return a run, one of its cells, and its views, which the cell's attacks share."""
     run = RunDirectory.open(cell.run)
     config = run.config
     of = next(one for one in config.cells if one.id == cell.cell)
     made = {need: Made(keys=keys) for need, keys in cell.keys}
-    return run, config, CellViews(run, config, of, made)
+    return run, config, of, CellViews(run, config, of, made)
