@@ -1,4 +1,4 @@
-"""The commands."""
+"""The commands; what is refused is refused before torch, Flower and Opacus are imported."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -91,8 +91,6 @@ def train(
     debug: DebugOption = False,
 ) -> None:
     """Train the federation for every epsilon and record what each party could see."""
-    from audit.cli.training import train_runs
-
     del debug
     given = config is not None or bool(override) or not resume
     settings = load_config(config or "demo", override or ()) if given else None
@@ -100,6 +98,8 @@ def train(
         settings = settings or open_run(out).config
         typer.echo(dump_config(settings), nl=False)
         return
+    from audit.cli.training import train_runs
+
     runs = train_runs(
         settings,
         out=out,
@@ -130,10 +130,10 @@ def attack(
     debug: DebugOption = False,
 ) -> None:
     """Attack the recordings of a run and put the leakage into its table."""
-    from audit.cli.attacking import attack_run
-
     del debug
     opened = open_run(run)
+    from audit.cli.attacking import attack_run
+
     report = attack_run(
         opened,
         only=tuple(only or ()),
@@ -180,10 +180,10 @@ def table(
 
     Of several runs, one for each seed: the mean accuracy with its interval.
     """
-    from audit.cli.tables import show_seeds, show_table
-
     del debug
     opened = [open_run(run) for run in runs] if runs else [open_run(None)]
+    from audit.cli.tables import show_seeds, show_table
+
     if len(opened) == 1:
         show_table(opened[0], as_json=as_json, details=details)
     else:
