@@ -43,6 +43,7 @@ LOSS_EVERYWHERE = {
         (("attack", "."), 4, "run.json"),
         (("attack",), 4, "audit train"),
         (("table", "."), 4, "run.json"),
+        (("selftest", "--fault", "gremlins"), 2, "gremlins"),
         (("frobnicate",), 2, "frobnicate"),
     ],
 )
