@@ -1,4 +1,4 @@
-"""The commands; what is refused is refused before torch, Flower and Opacus are imported."""
+"""The commands. What needs torch, Flower or Opacus is imported once the arguments make sense."""
 
 from enum import StrEnum
 from pathlib import Path

@@ -57,14 +57,17 @@ def test_a_reversal_without_any_doubt_is_an_alarm_too():
 
 
 def test_the_command_prints_facts_and_swapped_truth_is_an_alarm_without_a_violation(tmp_path):
-    command = [sys.executable, "-m", "audit", "selftest", "--fault", "swapped-truth", "--json"]
+    command = [sys.executable, "-m", "audit", "selftest", "--json"]
+    for fault in ("no-clipping", "swapped-truth"):
+        command += ["--fault", fault]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0
-    assert "10 audit cells" in done.stderr
-    (finding,) = json.loads(done.stdout)["findings"]
-    assert (finding["fault"], finding["found"], finding["repeats"]) == ("swapped-truth", 1, 1)
-    records = [AuditRecord.model_validate(audit) for audit in finding["audits"]]
-    assert {r.attack for r in records} >= {"canary-update", "canary-sum"}
+    assert "20 audit cells" in done.stderr
+    clipping, swapped = json.loads(done.stdout)["findings"]
+    assert (clipping["fault"], clipping["found"], clipping["repeats"]) == ("no-clipping", 1, 1)
+    assert {a["attack"] for a in clipping["audits"]} >= {"canary-update", "canary-sum"}
+    assert (swapped["fault"], swapped["found"]) == ("swapped-truth", 1)
+    records = [AuditRecord.model_validate(audit) for audit in swapped["audits"]]
     assert not any(r.verdict is Verdict.VIOLATED for r in records)
     assert any("swapped" in (r.reason or "") for r in records)
     assert alarms(records)

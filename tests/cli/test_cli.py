@@ -57,6 +57,30 @@ def test_bad_input_is_one_clear_line_and_the_documented_code(
     assert done.stdout == ""
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("train", "nothing-here"),
+        ("train", "smoke", "-o", "privacy.epsilons=[0]"),
+        ("train", "smoke", "--print-config"),
+        ("attack", "nowhere"),
+        ("table", "nowhere"),
+    ],
+)
+def test_what_is_wrong_at_a_glance_needs_no_heavy_import(
+    arguments: tuple[str, ...], tmp_path: Path
+) -> None:
+    script = (
+        "import sys, audit.cli\n"
+        "try: audit.cli.main()\n"
+        "finally: print(*sorted({'torch', 'flwr', 'opacus'} & set(sys.modules)), file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", script, *arguments]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == (0 if "--print-config" in arguments else 2), done.stderr
+    assert done.stderr.splitlines()[-1] == ""
+
+
 def test_an_unknown_attack_or_adversary_is_refused(trained: Path, tmp_path: Path) -> None:
     for option, name in (("--only", "witchcraft"), ("--adversary", "ghost")):
         done = audit("attack", str(trained), option, name, cwd=tmp_path)
